@@ -1,0 +1,1 @@
+//! Client library: connections, failover, references.

@@ -1,0 +1,2 @@
+//! The `mondongo` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! One node's whole brain without I/O: requests, references, reads and membership over paxos and store.

@@ -1,0 +1,1 @@
+//! The running node: event loop, peer transport, log and apply threads.

@@ -1,0 +1,1 @@
+//! Segmented write-ahead log over a small Disk trait.
