@@ -1,0 +1,134 @@
+//! The one error type that crosses the client boundary, with stable codes.
+
+use std::fmt;
+
+/// What went wrong, as a word that programs may branch on. Codes are never renamed or reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorCode {
+    /// The request is not well formed: broken JSON, wrong arity, wrong type of argument.
+    BadRequest,
+    /// The operation's name is not known.
+    UnknownOperation,
+    /// An option's name is not known, or it does not go with the operation.
+    UnknownOption,
+    /// A filter, an update or a sort specification is not valid.
+    BadQuery,
+    /// The collection does not exist.
+    UnknownCollection,
+    /// The collection exists already.
+    CollectionExists,
+    /// A document does not fit the collection's schema.
+    SchemaViolation,
+    /// A unique index or the `_id` holds that value already.
+    Duplicate,
+    /// Something is over one of [`crate::limits`].
+    TooLarge,
+    /// The result does not fit the connection's frame.
+    ResultTooLarge,
+    /// The reference was forgotten: whether its operation took effect can no longer be told.
+    ForgottenReference,
+    /// No quorum can be reached, the request had no effect; another member may do better.
+    Down,
+    /// The request was not finished in its time; it may take effect or not.
+    Timeout,
+    /// Too many requests are under way at this node; the request had no effect.
+    Busy,
+    /// The node is stopping; the request had no effect.
+    Stopping,
+    /// The operation needs a node started with another option.
+    Unavailable,
+    /// The node cannot serve because of trouble of its own (disk, damage).
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code, in order of declaration.
+    pub const ALL: [ErrorCode; 17] = [
+        ErrorCode::BadRequest,
+        ErrorCode::UnknownOperation,
+        ErrorCode::UnknownOption,
+        ErrorCode::BadQuery,
+        ErrorCode::UnknownCollection,
+        ErrorCode::CollectionExists,
+        ErrorCode::SchemaViolation,
+        ErrorCode::Duplicate,
+        ErrorCode::TooLarge,
+        ErrorCode::ResultTooLarge,
+        ErrorCode::ForgottenReference,
+        ErrorCode::Down,
+        ErrorCode::Timeout,
+        ErrorCode::Busy,
+        ErrorCode::Stopping,
+        ErrorCode::Unavailable,
+        ErrorCode::Internal,
+    ];
+
+    /// The stable word of this code, as it stands before the colon of a `ko` reason.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::BadRequest => "bad_request",
+            ErrorCode::UnknownOperation => "unknown_operation",
+            ErrorCode::UnknownOption => "unknown_option",
+            ErrorCode::BadQuery => "bad_query",
+            ErrorCode::UnknownCollection => "unknown_collection",
+            ErrorCode::CollectionExists => "collection_exists",
+            ErrorCode::SchemaViolation => "schema_violation",
+            ErrorCode::Duplicate => "duplicate",
+            ErrorCode::TooLarge => "too_large",
+            ErrorCode::ResultTooLarge => "result_too_large",
+            ErrorCode::ForgottenReference => "forgotten_reference",
+            ErrorCode::Down => "down",
+            ErrorCode::Timeout => "timeout",
+            ErrorCode::Busy => "busy",
+            ErrorCode::Stopping => "stopping",
+            ErrorCode::Unavailable => "unavailable",
+            ErrorCode::Internal => "internal",
+        }
+    }
+
+    /// The code whose stable word is `word`.
+    pub fn parse(word: &str) -> Option<ErrorCode> {
+        ErrorCode::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
+    /// Whether the request certainly had no effect and may be sent to another member at once.
+    pub fn is_retryable_elsewhere(self) -> bool {
+        matches!(self, ErrorCode::Down | ErrorCode::Busy | ErrorCode::Stopping)
+    }
+}
+
+/// A refusal: a code for programs and a sentence for people that names what, where and what to do.
+///
+/// On the wire it is the reason of `["ko", reason]`, written `code: message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What went wrong, for programs.
+    pub code: ErrorCode,
+    /// What went wrong, where, and what to do, for people.
+    pub message: String,
+}
+
+impl Error {
+    /// An error of that code with that message.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
+        Error { code, message: message.into() }
+    }
+
+    /// Reads a reason as [`fmt::Display`] writes it; a reason without a known code is `internal`.
+    pub fn from_reason(reason: &str) -> Error {
+        match reason.split_once(": ") {
+            Some((word, message)) if ErrorCode::parse(word).is_some() => {
+                Error::new(ErrorCode::parse(word).unwrap_or(ErrorCode::Internal), message)
+            }
+            _ => Error::new(ErrorCode::Internal, reason),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,1 @@
+//! Frames of the native protocol: bytes in, payloads out.

@@ -1,0 +1,1 @@
+//! The total order of values across types.

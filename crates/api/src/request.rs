@@ -1,0 +1,198 @@
+//! Requests: what a client can ask, after parsing (spec §3).
+
+use crate::reference::Reference;
+use crate::schema::Schema;
+use crate::value::{Document, Value};
+
+/// One request with its options.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// How it is asked.
+    pub options: Options,
+}
+
+/// The options every request may carry (spec §3, "Options object").
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `ref`: the unique name of this operation; writes only.
+    pub reference: Option<Reference>,
+    /// `acked`: the client has the answers of all its references with a sequence below this one, so
+    /// they can be forgotten (spec P10). Only with `ref`.
+    pub acked: Option<u64>,
+    /// `level`: how fresh a read must be.
+    pub level: Level,
+    /// `timeout_ms`: how long the answer may take; at most [`crate::limits::TIMEOUT_MS_MAX`].
+    pub timeout_ms: Option<u64>,
+}
+
+/// How fresh a read must be (spec P6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Level {
+    /// It sees every write acknowledged anywhere before the read began.
+    #[default]
+    Linearizable,
+    /// It sees this node's last applied state.
+    Local,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// `["create", col, schema]` (D6): a new collection. Answer: `null`.
+    Create {
+        /// The collection's name.
+        collection: String,
+        /// Its schema.
+        schema: Schema,
+    },
+    /// `["describe"]`, `["describe", col]` (D7). Answer: a document (name → description), or one
+    /// description: `{"schema": long form, "indexes": [..], "documents": count}`.
+    Describe {
+        /// The collection, or all of them.
+        collection: Option<String>,
+    },
+    /// `["destroy", col]` (D8). Answer: `null`.
+    Destroy {
+        /// The collection's name.
+        collection: String,
+    },
+    /// `["insert", col, doc]`, `["insert", col, [doc, …]]` (D9): all or nothing. Every document has
+    /// an `_id` by the time it is proposed. Answer: the `_id`, or the list of them.
+    Insert {
+        /// The collection's name.
+        collection: String,
+        /// The documents.
+        documents: Vec<Document>,
+        /// Whether the client sent a list, and gets one.
+        list: bool,
+    },
+    /// `["search", col, query]` (D10). Answer: the list of documents; a number with `count`; a
+    /// document with `explain`.
+    Search {
+        /// The collection's name.
+        collection: String,
+        /// The filter.
+        filter: Document,
+        /// Sort, limit, skip, fields, count, explain.
+        search: SearchOptions,
+    },
+    /// `["update", col, query, changes]` (D11): one atomic step. Answer: number changed.
+    Update {
+        /// The collection's name.
+        collection: String,
+        /// Which documents.
+        filter: Document,
+        /// Fields to set, or operators.
+        changes: Document,
+    },
+    /// `["delete", col, query]` (D12): one atomic step. Answer: number deleted.
+    Delete {
+        /// The collection's name.
+        collection: String,
+        /// Which documents.
+        filter: Document,
+    },
+    /// `["read", key]` (P1). Answer: the value; `null` or, by option, `""` where absent.
+    Read {
+        /// The key.
+        key: String,
+        /// Option `empty`: answer `""` where the key is absent.
+        empty_if_absent: bool,
+    },
+    /// `["write", key, value]` (P2). Answer: the value written. `null` removes the key.
+    Write {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Value,
+    },
+    /// `["swap", key, value]` (P3). Answer: the value before, `null` where absent.
+    Swap {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Value,
+    },
+    /// `["cas", key, expected, value]` (X1): writes only if the value is `expected` (`null`:
+    /// absent). Answer: `{"swapped":true}` or `{"swapped":false,"current":value}`.
+    Cas {
+        /// The key.
+        key: String,
+        /// The value that must be there.
+        expected: Value,
+        /// The value to write.
+        value: Value,
+    },
+    /// `["forget", ref]` (P4): drops a reference's answer. Answer: whether it was there.
+    Forget {
+        /// The reference to drop.
+        reference: Reference,
+    },
+    /// `["status"]` (X3). Answer: a document.
+    Status,
+    /// `["members"]` (X3). Answer: a list of documents.
+    Members,
+    /// `["hello", {"frame":4}]` (X2): the connection's frame length field. Answered by the gateway.
+    Hello {
+        /// Bytes of the length field: 2 or 4.
+        frame_length_bytes: u8,
+    },
+}
+
+/// The options of a search (D10).
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct SearchOptions {
+    /// `sort`: field paths with 1 (ascending) or -1 (descending), first key first.
+    pub sort: Vec<(String, i8)>,
+    /// `limit`: most documents to answer; none or 0: all.
+    pub limit: Option<u64>,
+    /// `skip`: matching documents to leave out first.
+    pub skip: u64,
+    /// `fields`: projection; `{"a":1}` only these (and `_id`), `{"a":0}` all but these.
+    pub fields: Option<Document>,
+    /// `count`: answer the number of matching documents instead of the documents.
+    pub count: bool,
+    /// `explain`: answer the plan and what it examined instead of the documents.
+    pub explain: bool,
+}
+
+impl Request {
+    /// Whether it changes the store, so that it must go through the log.
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Request::Create { .. }
+                | Request::Destroy { .. }
+                | Request::Insert { .. }
+                | Request::Update { .. }
+                | Request::Delete { .. }
+                | Request::Write { .. }
+                | Request::Swap { .. }
+                | Request::Cas { .. }
+                | Request::Forget { .. }
+        )
+    }
+
+    /// The operation's name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Request::Create { .. } => "create",
+            Request::Describe { .. } => "describe",
+            Request::Destroy { .. } => "destroy",
+            Request::Insert { .. } => "insert",
+            Request::Search { .. } => "search",
+            Request::Update { .. } => "update",
+            Request::Delete { .. } => "delete",
+            Request::Read { .. } => "read",
+            Request::Write { .. } => "write",
+            Request::Swap { .. } => "swap",
+            Request::Cas { .. } => "cas",
+            Request::Forget { .. } => "forget",
+            Request::Status => "status",
+            Request::Members => "members",
+            Request::Hello { .. } => "hello",
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The schema of a collection: which fields it declares, their types, which are indexed (spec D6).
+
+/// The declared type of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FieldType {
+    /// Text.
+    Str,
+    /// A whole number of 64 bits.
+    Int,
+    /// A number; whole numbers are accepted and kept as they are.
+    Float,
+    /// True or false.
+    Bool,
+    /// A point in time, in milliseconds since 1970-01-01 UTC.
+    Date,
+    /// A list.
+    List,
+    /// A document.
+    Doc,
+    /// Any value.
+    Any,
+}
+
+impl FieldType {
+    /// Every type with its word in a schema.
+    pub const ALL: [(FieldType, &'static str); 8] = [
+        (FieldType::Str, "str"),
+        (FieldType::Int, "int"),
+        (FieldType::Float, "float"),
+        (FieldType::Bool, "bool"),
+        (FieldType::Date, "date"),
+        (FieldType::List, "list"),
+        (FieldType::Doc, "doc"),
+        (FieldType::Any, "any"),
+    ];
+
+    /// The type's word in a schema.
+    pub fn as_str(self) -> &'static str {
+        FieldType::ALL.iter().find(|(kind, _)| *kind == self).map_or("any", |(_, word)| word)
+    }
+
+    /// The type whose word is `word`.
+    pub fn parse(word: &str) -> Option<FieldType> {
+        FieldType::ALL.iter().find(|(_, w)| *w == word).map(|(kind, _)| *kind)
+    }
+}
+
+/// What a collection declares of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldSchema {
+    /// The field's name: one name, without dots.
+    pub name: String,
+    /// Its type; a document may leave the field out or hold null unless it is required.
+    pub kind: FieldType,
+    /// Whether a secondary index is kept on it.
+    pub index: bool,
+    /// Whether no two documents may hold the same value (implies an index). Documents without the
+    /// field do not collide.
+    pub unique: bool,
+    /// Whether every document must hold it, not null.
+    pub required: bool,
+}
+
+/// What a collection declares, in the order in which it was declared. Fields that are not declared
+/// are allowed in documents and hold any value.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Schema {
+    /// The declared fields; names are unique.
+    pub fields: Vec<FieldSchema>,
+}
