@@ -1,1 +1,49 @@
-//! The JSON form of values, requests and replies.
+//! The JSON form of values and replies.
+//!
+//! Text becomes a [`Value`] in one pass, without a tree in between, and a value becomes text straight
+//! into the bytes of a frame. Types that JSON lacks travel as MongoDB's relaxed extended JSON
+//! (`{"$date":…}`, `{"$oid":…}`, `{"$binary":…}`, …; see `docs/design/protocols.md`).
+//!
+//! - A whole number is an [`Value::Int64`]; one beyond 64 bits, or with a point or an exponent, is a
+//!   [`Value::Double`].
+//! - A field named twice, nesting beyond [`NESTING_MAX`] and text after the value are refused.
+//! - Reading back what was written gives the same value, except that JSON has one kind of whole
+//!   number: an [`Value::Int32`] comes back as the same number of 64 bits.
+
+mod extended;
+mod read;
+mod write;
+
+pub use read::{parse_document, parse_value};
+pub use write::{write_reply, write_string, write_value};
+
+use crate::limits::NESTING_MAX;
+use crate::value::Value;
+
+/// Most values, those within lists and documents included, of one JSON text. A value takes far more
+/// room in memory than the two bytes of `0,`; a document of the largest size holds fewer.
+pub const VALUES_MAX: usize = 2_000_000;
+
+/// The JSON text of a value.
+pub fn to_string(value: &Value) -> String {
+    let mut text = Vec::with_capacity(64);
+    write_value(value, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// How deeply documents and lists are nested in `value`: 0 for a scalar, 1 for a flat document.
+pub fn nesting(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nesting).max().unwrap_or(0),
+        Value::Document(document) => 1 + document.values().map(nesting).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Levels that a request adds around a document: the request's own list and a list of documents.
+pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 2;
+
+pub(crate) use read::{parse_nested, type_name};
+
+// serde_json stops at 128 levels of its own accord, with a less helpful error.
+const _: () = assert!(NESTING_OF_REQUEST < 127);

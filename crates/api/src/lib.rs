@@ -8,11 +8,13 @@
 //! **Invariants of absence.** No socket, no file, no clock, no thread, no randomness: bytes come in
 //! and values go out. Nothing here knows of consensus or of the store.
 
+pub mod encode;
 pub mod error;
 pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod order;
+pub mod parse;
 pub mod path;
 pub mod reference;
 pub mod request;

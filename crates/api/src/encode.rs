@@ -1,0 +1,161 @@
+//! Calls to request lists: what a client sends, the inverse of [`crate::parse`].
+
+use crate::json::{write_string, write_value};
+use crate::parse::schema_document;
+use crate::request::{Call, Level, Options, Request, SearchOptions};
+use crate::value::{Document, Value};
+use std::io::Write as _;
+
+/// Appends the JSON text of a call. [`crate::parse::parse_call`] reads it back.
+pub fn write_call(call: &Call, out: &mut Vec<u8>) {
+    out.push(b'[');
+    write_string(call.request.name(), out);
+    write_arguments(&call.request, out);
+    let options = options_document(call);
+    if !options.is_empty() {
+        out.push(b',');
+        write_value(&Value::Document(options), out);
+    }
+    out.push(b']');
+}
+
+fn write_arguments(request: &Request, out: &mut Vec<u8>) {
+    match request {
+        Request::Create { collection, schema } => {
+            text(collection, out);
+            value(&Value::Document(schema_document(schema)), out);
+        }
+        Request::Describe { collection } => {
+            if let Some(collection) = collection {
+                text(collection, out);
+            }
+        }
+        Request::Destroy { collection } => text(collection, out),
+        Request::Insert { collection, documents, list } => {
+            text(collection, out);
+            write_documents(documents, *list, out);
+        }
+        Request::Search { collection, filter, .. } | Request::Delete { collection, filter } => {
+            text(collection, out);
+            document(filter, out);
+        }
+        Request::Update { collection, filter, changes } => {
+            text(collection, out);
+            document(filter, out);
+            document(changes, out);
+        }
+        Request::Read { key, .. } => text(key, out),
+        Request::Write { key, value: new } | Request::Swap { key, value: new } => {
+            text(key, out);
+            value(new, out);
+        }
+        Request::Cas { key, expected, value: new } => {
+            text(key, out);
+            value(expected, out);
+            value(new, out);
+        }
+        Request::Forget { reference } => text(&reference.to_string(), out),
+        Request::Status | Request::Members => {}
+        Request::Hello { frame_length_bytes } => {
+            // Writing to a vector does not fail.
+            let _ = write!(out, ",{{\"frame\":{frame_length_bytes}}}");
+        }
+    }
+}
+
+fn write_documents(documents: &[Document], list: bool, out: &mut Vec<u8>) {
+    match (list, documents) {
+        (false, [one]) => document(one, out),
+        _ => {
+            out.extend_from_slice(b",[");
+            for (position, one) in documents.iter().enumerate() {
+                if position > 0 {
+                    out.push(b',');
+                }
+                write_document(one, out);
+            }
+            out.push(b']');
+        }
+    }
+}
+
+fn text(text: &str, out: &mut Vec<u8>) {
+    out.push(b',');
+    write_string(text, out);
+}
+
+fn value(value: &Value, out: &mut Vec<u8>) {
+    out.push(b',');
+    write_value(value, out);
+}
+
+fn document(document: &Document, out: &mut Vec<u8>) {
+    out.push(b',');
+    write_document(document, out);
+}
+
+fn write_document(document: &Document, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (position, (name, field)) in document.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write_string(name, out);
+        out.push(b':');
+        write_value(field, out);
+    }
+    out.push(b'}');
+}
+
+fn options_document(call: &Call) -> Document {
+    let mut document = Document::new();
+    let Options { reference, acked, level, timeout_ms } = &call.options;
+    if let Some(reference) = reference {
+        document.insert("ref", reference.to_string());
+    }
+    if let Some(acked) = acked {
+        document.insert("acked", number(*acked));
+    }
+    if *level == Level::Local {
+        document.insert("level", "local");
+    }
+    if let Some(milliseconds) = timeout_ms {
+        document.insert("timeout_ms", number(*milliseconds));
+    }
+    match &call.request {
+        Request::Search { search, .. } => add_search_options(search, &mut document),
+        Request::Read { empty_if_absent: true, .. } => {
+            document.insert("empty", true);
+        }
+        _ => {}
+    }
+    document
+}
+
+fn add_search_options(search: &SearchOptions, document: &mut Document) {
+    let SearchOptions { sort, limit, skip, fields, count, explain } = search;
+    if !sort.is_empty() {
+        let pair = |(path, direction): &(String, i8)| {
+            Value::Array(vec![Value::String(path.clone()), Value::Int64(i64::from(*direction))])
+        };
+        document.insert("sort", Value::Array(sort.iter().map(pair).collect()));
+    }
+    if let Some(limit) = limit {
+        document.insert("limit", number(*limit));
+    }
+    if *skip > 0 {
+        document.insert("skip", number(*skip));
+    }
+    if let Some(fields) = fields {
+        document.insert("fields", fields.clone());
+    }
+    for (name, flag) in [("count", *count), ("explain", *explain)] {
+        if flag {
+            document.insert(name, true);
+        }
+    }
+}
+
+fn number(number: u64) -> Value {
+    Value::Int64(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,386 @@
+//! One connection of the native protocol.
+
+use super::answers::{Answer, Answers};
+use crate::refuse::close;
+use crate::{Reply, Service, Settings};
+use api::frame::{self, Decoder, LengthField};
+use api::value::{Document, ID_FIELD};
+use api::{Call, Error, ErrorCode, Request, Value, json, parse};
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// Bytes that are read at once, onto the stack.
+const READ_BYTES: usize = 16 * 1024;
+/// Bytes of a long frame whose arrival restarts its time-out.
+const FRAME_PROGRESS_BYTES: usize = 64 * 1024;
+
+pub(super) struct Connection<S, V> {
+    stream: S,
+    service: V,
+    settings: Arc<Settings>,
+    decoder: Decoder,
+    answers: Arc<Answers>,
+    /// Requests that were started (or refused) and whose answer is not encoded yet.
+    in_flight: usize,
+    output: Output,
+    /// Why nothing more is read, once that is so.
+    input: Input,
+    /// Since when the frame under way keeps us waiting, and how much of it was there then.
+    frame_began: Option<(Instant, usize)>,
+    /// Since when the client takes no bytes although some are there for it.
+    stalled_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// The client sends no more.
+    Ended,
+    /// The client may be sending, but nobody listens: its framing is lost, or the node stops.
+    Cut,
+}
+
+/// Encoded answers on their way out.
+#[derive(Default)]
+struct Output {
+    length_field: LengthField,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl<S, V> Connection<S, V>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    V: Service,
+{
+    pub(super) fn new(
+        stream: S,
+        first_bytes: &[u8],
+        service: V,
+        settings: Arc<Settings>,
+    ) -> Connection<S, V> {
+        let mut decoder = Decoder::new(LengthField::Short);
+        decoder.push(first_bytes);
+        let mut stop = settings.stop.clone();
+        Connection {
+            stream,
+            service,
+            decoder,
+            answers: Arc::new(Answers::default()),
+            in_flight: 0,
+            output: Output::default(),
+            input: Input::Open,
+            frame_began: None,
+            stalled_since: None,
+            timer: None,
+            stop: Some(Box::pin(async move {
+                if stop.wait_for(|stop| *stop).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })),
+            settings,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let ended = poll_fn(|context| self.poll(context)).await;
+        let gone = matches!(&ended, Err(error) if is_gone(error));
+        if ended.is_ok() {
+            // Boxed, so that its buffer is not part of every idle connection.
+            Box::pin(close(&mut self.stream)).await;
+        }
+        if gone { Ok(()) } else { ended }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut progressed = self.start_requests();
+            progressed |= self.collect_answers(context);
+            progressed |= self.poll_write(context)?;
+            progressed |= self.poll_read(context)?;
+            if !progressed {
+                if self.input != Input::Open && self.in_flight == 0 && self.output.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                match self.poll_timer(context) {
+                    Poll::Ready(result) => result?,
+                    Poll::Pending => break,
+                }
+            }
+        }
+        if self.input == Input::Open
+            && let Some(stop) = &mut self.stop
+            && stop.as_mut().poll(context).is_ready()
+        {
+            self.stop = None;
+            self.input = Input::Cut;
+            context.waker().wake_by_ref();
+        }
+        self.decoder.release();
+        self.output.release();
+        Poll::Pending
+    }
+
+    /// Whether another request may be started.
+    fn has_room(&self) -> bool {
+        self.in_flight < self.settings.requests_in_flight_max
+            && self.output.waiting_bytes() < self.settings.output_bytes_max
+    }
+
+    /// Starts the requests whose frames are complete, as far as there is room.
+    fn start_requests(&mut self) -> bool {
+        let mut progressed = false;
+        while self.input != Input::Cut && self.has_room() {
+            let parsed = match self.decoder.next() {
+                Ok(Some(payload)) => parse::parse_call(payload),
+                Ok(None) => {
+                    self.note_frame_under_way();
+                    break;
+                }
+                Err(error) => {
+                    self.input = Input::Cut;
+                    Err(error)
+                }
+            };
+            self.frame_began = None;
+            self.in_flight += 1;
+            progressed = true;
+            match parsed {
+                Ok(call) => self.start(call),
+                Err(error) => {
+                    self.answers.push(Answer { result: Err(error), length_field_after: None });
+                }
+            }
+        }
+        progressed
+    }
+
+    fn note_frame_under_way(&mut self) {
+        let held = self.decoder.held_bytes();
+        match self.frame_began {
+            _ if held == 0 => self.frame_began = None,
+            Some((_, before)) if held < before + FRAME_PROGRESS_BYTES => {}
+            _ => self.frame_began = Some((Instant::now(), held)),
+        }
+    }
+
+    fn start(&mut self, mut call: Call) {
+        if let Request::Hello { frame_length_bytes } = call.request {
+            self.hello(frame_length_bytes);
+            return;
+        }
+        if let Request::Insert { documents, .. } = &mut call.request {
+            assign_ids(documents, &self.settings);
+        }
+        let ticket = self.answers.open();
+        self.service.start(call, Reply::new(Arc::<Answers>::clone(&self.answers), ticket));
+    }
+
+    fn hello(&mut self, frame_length_bytes: u8) {
+        let result = match LengthField::of_bytes(frame_length_bytes) {
+            Some(length_field) => {
+                self.decoder.set_length_field(length_field);
+                let mut settings = Document::new();
+                settings.insert("frame", i64::from(frame_length_bytes));
+                Ok(Value::Document(settings))
+            }
+            None => Err(Error::new(ErrorCode::BadRequest, "hello: frame must be 2 or 4")),
+        };
+        let length_field_after =
+            result.is_ok().then(|| LengthField::of_bytes(frame_length_bytes)).flatten();
+        self.answers.push(Answer { result, length_field_after });
+    }
+
+    /// Encodes the answers that are ready, as far as the client reads them.
+    fn collect_answers(&mut self, context: &Context<'_>) -> bool {
+        let mut progressed = false;
+        while self.output.waiting_bytes() < self.settings.output_bytes_max {
+            let Some(answer) = self.answers.pop(context.waker()) else { break };
+            self.output.encode(&answer);
+            self.in_flight -= 1;
+            progressed = true;
+        }
+        progressed
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut progressed = false;
+        while !self.output.is_empty() {
+            let waiting = &self.output.bytes[self.output.written..];
+            match Pin::new(&mut self.stream).poll_write(context, waiting) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    self.output.advance(count);
+                    self.stalled_since = None;
+                    progressed = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.stalled_since.get_or_insert_with(Instant::now);
+                    return Ok(progressed);
+                }
+            }
+        }
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(progressed),
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        if self.input != Input::Open || !self.has_room() {
+            return Ok(false);
+        }
+        let read = if self.decoder.missing_bytes() > READ_BYTES {
+            let buffer = self.decoder.buffer_mut();
+            // Memory follows the bytes that came, not the length that was announced.
+            buffer.reserve(READ_BYTES.max(buffer.len().min(1024 * 1024)));
+            pin!(self.stream.read_buf(buffer)).poll(context)
+        } else {
+            let mut chunk = [MaybeUninit::<u8>::uninit(); READ_BYTES];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut chunk);
+            self.decoder.push(chunk.filled());
+            read.map_ok(|()| chunk.filled().len())
+        };
+        match read {
+            Poll::Ready(Ok(0)) => {
+                self.input = Input::Ended;
+                Ok(true)
+            }
+            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Waits for the next of the two time-outs, if any runs. Ready without an error: look again.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let frame_deadline = match self.frame_began {
+            Some((began, _)) if self.input == Input::Open => {
+                Some(began + self.settings.frame_timeout)
+            }
+            _ => None,
+        };
+        let stall_deadline = self.stalled_since.map(|since| since + self.settings.stall_timeout);
+        let Some(deadline) = frame_deadline.into_iter().chain(stall_deadline).min() else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        if timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.timer = None;
+        if stall_deadline == Some(deadline) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.give_up_frame();
+        Poll::Ready(Ok(()))
+    }
+
+    fn give_up_frame(&mut self) {
+        let error = Error::new(
+            ErrorCode::BadRequest,
+            format!(
+                "a frame was begun and {} of its bytes did not come within {}; the connection ends",
+                self.decoder.missing_bytes(),
+                seconds(self.settings.frame_timeout)
+            ),
+        );
+        self.frame_began = None;
+        self.input = Input::Cut;
+        self.in_flight += 1;
+        self.answers.push(Answer { result: Err(error), length_field_after: None });
+    }
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Frees the buffer while nothing waits in it.
+    fn release(&mut self) {
+        if self.is_empty() {
+            self.bytes = Vec::new();
+            self.written = 0;
+        }
+    }
+
+    fn encode(&mut self, answer: &Answer) {
+        if self.written > self.bytes.len() / 2 {
+            // A client that reads slowly but steadily may never let the buffer run empty.
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        if let Err(error) = self.try_encode(&answer.result) {
+            let hint = match self.length_field {
+                LengthField::Short => {
+                    "send [\"hello\",{\"frame\":4}] first for frames to 16 MiB, or ask for less \
+                     with the options limit, skip and fields"
+                }
+                LengthField::Long => "ask for less with the options limit, skip and fields",
+            };
+            let refusal = Err(Error::new(error.code, format!("{}; {hint}", error.message)));
+            let encoded = self.try_encode(&refusal);
+            assert!(encoded.is_ok(), "a refusal always fits a frame");
+        }
+        if let Some(length_field) = answer.length_field_after {
+            self.length_field = length_field;
+        }
+    }
+
+    fn try_encode(&mut self, result: &Result<Value, Error>) -> Result<(), Error> {
+        let length_field = self.length_field;
+        frame::encode(length_field, &mut self.bytes, |out| {
+            json::write_reply(result, length_field.payload_bytes_max(), out)
+        })
+    }
+}
+
+/// Gives every document without an `_id` one, as its first field. It happens before the request goes
+/// through the log, so that every replica stores the same.
+fn assign_ids(documents: &mut [Document], settings: &Settings) {
+    for document in documents {
+        if !document.contains_key(ID_FIELD) {
+            let fields = std::mem::take(document);
+            document.insert(ID_FIELD, (settings.ids)());
+            document.extend(fields);
+        }
+    }
+}
+
+/// Whether the error only says that the client went away.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f32())
+}
