@@ -178,9 +178,7 @@ fn a_segment_of_another_log_is_named() {
     assert_eq!((segment, offset), (2, 16));
     assert!(reason.contains("belongs to log 0707"), "{reason}");
 
-    let error = open(&other, options(4096, None))
-        .err()
-        .expect("another log");
+    let error = open(&other, options(4096, None)).expect_err("another log");
     assert!(
         matches!(
             error,
@@ -216,7 +214,7 @@ fn a_newer_format_is_refused_in_clear_words() {
     let checksum = crc32c::crc32c(&contents[..60]);
     contents[60..64].copy_from_slice(&checksum.to_le_bytes());
     disk.put(&segment_name(3), &contents);
-    let error = open(&disk, options(4096, None)).err().expect("refused");
+    let error = open(&disk, options(4096, None)).expect_err("refused");
     assert_eq!(
         error.to_string(),
         "log: segment 3 has format version 2, this program knows only version 1; use the program that wrote it"

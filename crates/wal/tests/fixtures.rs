@@ -114,9 +114,7 @@ fn version_1_intact_is_read() {
 
 #[test]
 fn version_1_corrupt_is_named() {
-    let error = open(&load(1, "corrupt"), options(4096, None))
-        .err()
-        .expect("corrupt");
+    let error = open(&load(1, "corrupt"), options(4096, None)).expect_err("corrupt");
     let wanted = write().1[10].0;
     let Error::Corrupt {
         segment, offset, ..

@@ -233,7 +233,7 @@ fn a_full_disk_is_told_and_loses_nothing() {
 fn a_disk_too_small_for_one_segment_is_told() {
     let disk = MemoryDisk::new();
     disk.set_capacity(Some(1000));
-    let error = open(&disk, options(4096, None)).err().expect("no room");
+    let error = open(&disk, options(4096, None)).expect_err("no room");
     assert!(error.is_no_space(), "{error}");
     disk.set_capacity(None);
     open(&disk, options(4096, None)).expect("now there is room");
@@ -320,8 +320,7 @@ fn options_without_sense_are_refused_by_name() {
         let mut bad = options(4096, None);
         change(&mut bad);
         open(&MemoryDisk::new(), bad)
-            .err()
-            .expect("refused")
+            .expect_err("refused")
             .to_string()
     };
     assert!(refused(|bad| bad.segment_bytes = 0).contains("segment_bytes is 0"));
@@ -341,8 +340,7 @@ fn a_record_refused_by_the_caller_is_named() {
             .then_some(())
             .ok_or("not mine".into())
     })
-    .err()
-    .expect("refused");
+    .expect_err("refused");
     assert_eq!(
         error.to_string(),
         format!("log: the record at {} was refused: not mine", positions[1])
