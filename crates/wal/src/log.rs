@@ -1,6 +1,7 @@
 //! [`Log`]: the single writer.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -438,6 +439,19 @@ impl<D: Disk> Log<D> {
             self.poisoned_by = Some(error.to_string());
         }
         result
+    }
+}
+
+impl<D: Disk> fmt::Debug for Log<D> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Log")
+            .field("log_id", &self.log_id)
+            .field("first", &self.first())
+            .field("durable_end", &self.durable_end())
+            .field("end", &self.end())
+            .field("poisoned_by", &self.poisoned_by)
+            .finish_non_exhaustive()
     }
 }
 

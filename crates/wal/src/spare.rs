@@ -13,7 +13,7 @@ use crate::segment::{making_name, spare_name};
 use crate::{Disk, DiskFile, Error};
 
 /// Zeros are written in pieces of this length.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// After this many bytes of zeros they are synced, so that the log's own sync never waits behind all of them.
 const SYNC_EVERY_BYTES: u64 = 4 << 20;
