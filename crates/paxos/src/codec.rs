@@ -136,11 +136,9 @@ pub fn decode_message(bytes: Bytes) -> Result<Message, Malformed> {
             window: r.slot()?,
             probe: r.u64("probe")?,
         },
-        8 => Message::HeartbeatReply {
-            ballot: r.ballot()?,
-            probe: r.u64("probe")?,
-            upto: r.slot()?,
-        },
+        8 => {
+            Message::HeartbeatReply { ballot: r.ballot()?, probe: r.u64("probe")?, upto: r.slot()? }
+        }
         9 => Message::Refuse { promised: r.ballot()? },
         10 => Message::CatchUp { from: r.slot()? },
         11 => Message::CatchUpReply { first: r.slot()?, entries: r.entries()? },
