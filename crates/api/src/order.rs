@@ -122,10 +122,9 @@ fn compare_within_bracket(left: &Value, right: &Value) -> Ordering {
                 .cmp(&(right.pattern.as_str(), right.options.as_str()))
         }
         (Value::JavaScriptCode(left), Value::JavaScriptCode(right)) => left.cmp(right),
-        (Value::JavaScriptCodeWithScope(left), Value::JavaScriptCodeWithScope(right)) => left
-            .code
-            .cmp(&right.code)
-            .then_with(|| compare_documents(&left.scope, &right.scope)),
+        (Value::JavaScriptCodeWithScope(left), Value::JavaScriptCodeWithScope(right)) => {
+            left.code.cmp(&right.code).then_with(|| compare_documents(&left.scope, &right.scope))
+        }
         (Value::DbPointer(_), Value::DbPointer(_)) => {
             pointer_bytes(left).cmp(&pointer_bytes(right))
         }
