@@ -122,7 +122,7 @@ pub(crate) fn unanswered(client: usize, current: Current) -> Option<(usize, Oper
 
 fn cas_action(expected: Value, value: Value, answer: &Value) -> Result<Action, String> {
     let document = answer.as_document().ok_or_else(|| format!("cas answered {answer:?}"))?;
-    if document.get_bool("swapped") == Ok(true) {
+    if document.get_bool("swapped").unwrap_or(false) {
         return Ok(Action::Swap(expected, value));
     }
     let current = document.get("current").cloned().unwrap_or(Value::Null);
