@@ -66,14 +66,13 @@ fn run_lines(
     lines: impl Iterator<Item = io::Result<String>>,
 ) -> io::Result<bool> {
     let mut all_succeeded = true;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::stdout().lock();
     for line in lines {
         let outcome = runtime.block_on(session.run(&line?));
         out.write_all(outcome.output.as_bytes())?;
-        if !outcome.error.is_empty() {
-            out.flush()?;
-            io::stderr().write_all(outcome.error.as_bytes())?;
-        }
+        // Whoever holds the other ends of the pipes may wait for this answer before the next command.
+        out.flush()?;
+        io::stderr().write_all(outcome.error.as_bytes())?;
         match outcome.verdict {
             Verdict::Done => {}
             Verdict::Failed => all_succeeded = false,
@@ -84,7 +83,6 @@ fn run_lines(
             Verdict::Exit => break,
         }
     }
-    out.flush()?;
     Ok(all_succeeded)
 }
 

@@ -254,13 +254,10 @@ fn assignments(scanner: &mut Scanner) -> Result<Vec<Assignment>, SyntaxError> {
     while scanner.peek().is_some() {
         let position = scanner.position();
         let field = scanner.field()?;
-        let operator = scanner.operator()?;
-        if operator != Operator::Equal {
-            return Err(SyntaxError {
-                position: scanner.position() - 1,
-                message: "expected = (to find documents by it, write it before the assignments)"
-                    .to_string(),
-            });
+        let after_field = scanner.position();
+        if !matches!(scanner.operator(), Ok(Operator::Equal)) {
+            let message = "expected = after the field's name".to_string();
+            return Err(SyntaxError { position: after_field, message });
         }
         if assignments.iter().any(|earlier| earlier.field == field) {
             let message = format!("{field} is assigned twice");

@@ -90,10 +90,15 @@ pub(super) fn report(answer: &Value) -> String {
     text
 }
 
-/// A value in one line: text as it is unless it holds control characters, all else as JSON.
+/// A value in one line: text as it is unless it holds control characters, dates and object ids as
+/// their text, all else as JSON.
 pub(super) fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) if !text.chars().any(char::is_control) => text.clone(),
+        Value::DateTime(date) => {
+            date.try_to_rfc3339_string().unwrap_or_else(|_| json::to_string(value))
+        }
+        Value::ObjectId(id) => id.to_hex(),
         other => json::to_string(other),
     }
 }

@@ -1,7 +1,6 @@
 //! Commands to requests: values get the types that the collection's schema declares.
 
 use super::language::{Assignment, Condition, Literal, Operator, SyntaxError};
-use api::value::ID_FIELD;
 use api::{Document, FieldType, Schema, Value, json};
 
 /// The document that `add` adds, or the changes that `update` makes.
@@ -106,8 +105,6 @@ fn declared(field: &str, schema: &Schema) -> Option<FieldType> {
 fn typed(field: &str, literal: &Literal, schema: &Schema) -> Result<Value, SyntaxError> {
     let text = literal.text.as_str();
     let kind = match declared(field, schema) {
-        // The store makes an _id of text, whatever it looks like.
-        None if field == ID_FIELD && is_uuid(text) => FieldType::Str,
         None | Some(FieldType::Any) => return Ok(untyped(literal)),
         Some(kind) => kind,
     };
@@ -168,10 +165,6 @@ fn json_value(literal: &Literal) -> Option<Value> {
 fn parse_json(literal: &Literal) -> Result<Value, SyntaxError> {
     json::parse_value(literal.text.as_bytes())
         .map_err(|error| SyntaxError { position: literal.position, message: error.message })
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
