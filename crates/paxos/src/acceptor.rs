@@ -1,0 +1,278 @@
+//! The acceptor and learner: promises, accepts, follows, catches up.
+//!
+//! Nothing here answers at once. What an answer says must be durable first, so it is *owed* and
+//! leaves at the flush that finds it durable.
+
+use crate::config::PlantedBug;
+use crate::core::{Output, Paxos, RoleState};
+use crate::message::Message;
+use crate::record::Record;
+use crate::types::{Ballot, Entry, NodeId, Slot};
+use alloc::vec::Vec;
+
+/// Answers that wait for the disk, and what was answered last.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    /// The slot from which a [`Message::Promise`] is to tell.
+    promise_from: Option<Slot>,
+    /// The last slot reported in this ballot.
+    reported: Slot,
+    /// An [`Message::Accepted`] is owed even if it says nothing new: the last one may be lost.
+    repeat: bool,
+    /// The leader sent something beyond the end; when and at which end it was last told.
+    gap: bool,
+    gap_told: Option<(Slot, u64)>,
+    /// From whom decided entries are being asked for, and when to ask again.
+    catching_up: Option<(NodeId, u64)>,
+}
+
+impl Owed {
+    pub(crate) fn on_new_promise(&mut self) {
+        *self = Owed { catching_up: self.catching_up, ..Owed::default() };
+    }
+}
+
+impl Paxos {
+    pub(crate) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, slot: Slot) {
+        if ballot < self.promised || ballot.node != from {
+            let promised = self.promised;
+            self.send(from, Message::Refuse { promised });
+            return;
+        }
+        if ballot > self.promised {
+            self.step_down();
+            self.promise(ballot);
+        }
+        self.acceptor.promise_from = Some(slot);
+        self.hear_leader();
+    }
+
+    pub(crate) fn on_accept(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        first: Slot,
+        entries: Vec<Entry>,
+        decided: Slot,
+    ) {
+        if !self.follows(from, ballot) {
+            return;
+        }
+        if first > self.accepted.next() {
+            self.acceptor.gap = true;
+            return;
+        }
+        let mut slot = first;
+        let mut news = entries.is_empty();
+        for entry in entries {
+            if slot > self.accepted {
+                self.accept(slot, Entry { ballot, payload: entry.payload });
+                news = true;
+            }
+            slot = slot.next();
+        }
+        self.acceptor.repeat |= !news;
+        self.learn_decided(decided);
+    }
+
+    /// Whether `ballot` is the one promised, so that its owner `from` is to be followed. Refuses it
+    /// if it is outdated.
+    fn follows(&mut self, from: NodeId, ballot: Ballot) -> bool {
+        let outdated = self.config.is_planted(PlantedBug::AcceptOutdatedBallot);
+        if ballot < self.promised && !outdated {
+            let promised = self.promised;
+            self.send(from, Message::Refuse { promised });
+            return false;
+        }
+        // A ballot above the promise comes from a leader that has not heard this node's promise: it
+        // will ask for one first.
+        if ballot > self.promised || self.is_leading() {
+            return false;
+        }
+        self.follow();
+        true
+    }
+
+    /// Follows the owner of `promised`, giving up any wish to lead.
+    fn follow(&mut self) {
+        if !matches!(self.role, RoleState::Follower) {
+            self.step_down();
+        }
+        self.hear_leader();
+    }
+
+    /// Accepts `entry` at `slot`, the one after `accepted`.
+    pub(crate) fn accept(&mut self, slot: Slot, entry: Entry) {
+        assert!(slot == self.accepted.next(), "slots are accepted in order");
+        assert!(slot > self.decided, "a decided slot keeps its value");
+        self.log.put(slot, entry.clone());
+        self.persistence.add(Record::Accept(slot, entry));
+        self.accepted = slot;
+    }
+
+    /// The leader says that every slot up to `decided` is decided; what this node has accepted in the
+    /// leader's ballot up to there therefore is.
+    fn learn_decided(&mut self, decided: Slot) {
+        let mut known = self.accepted;
+        if self.config.is_planted(PlantedBug::DecidedBeyondAccepted) {
+            known = self.log.last();
+            self.accepted = self.accepted.max(decided.min(known));
+        }
+        let upto = decided.min(known);
+        if upto > self.decided {
+            self.decide_upto(upto);
+        }
+    }
+
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        decided: Slot,
+        window: Slot,
+        probe: u64,
+    ) {
+        if !self.follows(from, ballot) {
+            return;
+        }
+        self.learn_decided(decided);
+        if self.accepted.next() < window && self.acceptor.catching_up.is_none() {
+            self.ask_catch_up(from);
+        }
+        let upto = self.accepted_durable();
+        self.send(from, Message::HeartbeatReply { ballot, probe, upto });
+    }
+
+    /// Sends the answers that have become true on disk.
+    pub(crate) fn flush_owed(&mut self) {
+        if self.is_leading() {
+            return;
+        }
+        let promise_durable = self.persistence.is_done(self.promise_id)
+            || self.config.is_planted(PlantedBug::PromiseBeforePersisted);
+        if !promise_durable
+            || self.promised.node == self.config.node
+            || self.promised == Ballot::ZERO
+        {
+            return;
+        }
+        if let Some(from) = self.acceptor.promise_from.take() {
+            self.send_promise(from);
+        }
+        self.send_accepted();
+    }
+
+    fn send_promise(&mut self, from: Slot) {
+        // Entries accepted in earlier ballots may still be on their way to the disk; the promise was
+        // written after them, so it being durable means that they are.
+        let start = from.max(self.decided.next());
+        let last = self.log.last();
+        let (entries, _) = self.log.chunk(start, last, self.config.chunk_bytes_max);
+        let (ballot, decided) = (self.promised, self.decided);
+        self.send(ballot.node, Message::Promise { ballot, from, decided, last, entries });
+    }
+
+    fn send_accepted(&mut self) {
+        let upto = if self.config.is_planted(PlantedBug::AcceptedBeforePersisted) {
+            self.accepted
+        } else {
+            self.accepted_durable()
+        };
+        let gap = core::mem::take(&mut self.acceptor.gap)
+            && self.acceptor.gap_told != Some((upto, self.now));
+        let repeat = core::mem::take(&mut self.acceptor.repeat);
+        if upto > self.acceptor.reported || repeat || gap {
+            if gap {
+                self.acceptor.gap_told = Some((upto, self.now));
+            }
+            self.acceptor.reported = self.acceptor.reported.max(upto);
+            let ballot = self.promised;
+            self.send(ballot.node, Message::Accepted { ballot, upto, gap });
+        }
+    }
+
+    /// Asks `peer` for the decided entries after this node's own.
+    pub(crate) fn ask_catch_up(&mut self, peer: NodeId) {
+        let again = self.now + u64::from(self.config.retransmit_ticks);
+        self.acceptor.catching_up = Some((peer, again));
+        let from = self.decided.next();
+        self.send(peer, Message::CatchUp { from });
+    }
+
+    /// Whether decided entries are being asked for.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.acceptor.catching_up.is_some()
+    }
+
+    /// An unanswered question is dropped; whatever made it necessary asks again.
+    pub(crate) fn tick_acceptor(&mut self) {
+        if self.acceptor.catching_up.is_some_and(|(_, again)| self.now >= again) {
+            self.acceptor.catching_up = None;
+        }
+    }
+
+    pub(crate) fn on_catch_up(&mut self, from: NodeId, slot: Slot) {
+        if slot > self.decided || slot == Slot::ZERO {
+            return;
+        }
+        let bytes_max = self.config.chunk_bytes_max;
+        if slot >= self.log.first() {
+            let (entries, _) = self.log.chunk(slot, self.decided, bytes_max);
+            self.send(from, Message::CatchUpReply { first: slot, entries });
+        } else {
+            let upto = self.decided.min(self.log.first().previous());
+            self.outputs.push(Output::Fetch { to: from, from: slot, upto, bytes_max });
+        }
+    }
+
+    pub(crate) fn on_fetched(&mut self, to: NodeId, first: Slot, entries: Vec<Entry>) {
+        if !entries.is_empty() && to != self.config.node {
+            self.send(to, Message::CatchUpReply { first, entries });
+        }
+    }
+
+    pub(crate) fn on_catch_up_reply(&mut self, first: Slot, entries: Vec<Entry>) {
+        if self.is_leading() {
+            return;
+        }
+        let Some((peer, _)) = self.acceptor.catching_up.take() else { return };
+        let mut slot = first;
+        for entry in entries {
+            if slot == self.decided.next() {
+                self.adopt_decided(slot, entry);
+            }
+            slot = slot.next();
+        }
+        if !matches!(self.role, RoleState::Follower) {
+            self.reset_election_timer();
+        }
+        // Go on until the leader can send by itself; it hears how far this node is.
+        self.acceptor.repeat = true;
+        self.ask_catch_up_further(peer, first, slot);
+    }
+
+    fn ask_catch_up_further(&mut self, peer: NodeId, first: Slot, after: Slot) {
+        let progressed = after > first && after == self.decided.next();
+        if progressed && self.wants_catch_up() {
+            self.ask_catch_up(peer);
+        }
+    }
+
+    /// A follower asks on until an answer is empty; a candidate until it has reached what it needs.
+    fn wants_catch_up(&self) -> bool {
+        match &self.role {
+            RoleState::Owning(l) => self.decided < l.must_reach,
+            _ => true,
+        }
+    }
+
+    /// Takes the decided value of the slot after `decided`, whatever was accepted there.
+    fn adopt_decided(&mut self, slot: Slot, entry: Entry) {
+        if slot > self.accepted {
+            self.log.put(slot, entry.clone());
+            self.persistence.add(Record::Accept(slot, entry));
+            self.accepted = slot;
+        }
+        self.decide_upto(slot);
+    }
+}

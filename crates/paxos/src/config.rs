@@ -1,0 +1,125 @@
+//! How a node is set up.
+
+use crate::types::NodeId;
+
+/// Settings of one node. Times are in ticks: whatever the driver makes of them (10 ms, usually).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who this node is.
+    pub node: NodeId,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: u32,
+    /// Least ticks without a sign of the leader before a follower looks for another.
+    pub election_ticks_min: u32,
+    /// Most such ticks; each wait is drawn between the two.
+    pub election_ticks_max: u32,
+    /// Ticks without progress after which anything unanswered is sent again.
+    pub retransmit_ticks: u32,
+    /// Most bytes of entries in one message.
+    pub chunk_bytes_max: usize,
+    /// Most bytes of entries sent to one follower and not yet answered.
+    pub inflight_bytes_max: usize,
+    /// Most bytes of entries proposed and not yet decided; further proposals wait.
+    pub undecided_bytes_max: usize,
+    /// Most bytes of proposals waiting at the leader; more are refused.
+    pub waiting_bytes_max: usize,
+    /// Most bytes of decided entries kept in memory for followers; older ones are read from disk.
+    pub window_bytes_max: usize,
+    /// How many slots a learner may lag behind to become a voter.
+    pub promote_lag_slots: u64,
+    /// A safety line switched off, so that a test can show that it is needed. `None` in every node
+    /// that holds data.
+    pub planted: Option<PlantedBug>,
+}
+
+impl Config {
+    /// The usual settings of `node`, for ticks of 10 ms.
+    pub fn new(node: NodeId) -> Config {
+        Config {
+            node,
+            heartbeat_ticks: 3,
+            election_ticks_min: 20,
+            election_ticks_max: 30,
+            retransmit_ticks: 15,
+            chunk_bytes_max: 1 << 20,
+            inflight_bytes_max: 8 << 20,
+            undecided_bytes_max: 32 << 20,
+            waiting_bytes_max: 32 << 20,
+            window_bytes_max: 16 << 20,
+            promote_lag_slots: 1_000,
+            planted: None,
+        }
+    }
+
+    /// Checks that the settings make sense together.
+    ///
+    /// # Panics
+    /// If they do not: a mistake of the programmer, not of the user.
+    pub(crate) fn check(&self) {
+        assert!(self.node.0 != 0, "a node needs an identity");
+        assert!(self.heartbeat_ticks >= 1);
+        assert!(self.election_ticks_min > 2 * self.heartbeat_ticks, "two heartbeats may be lost");
+        assert!(self.election_ticks_max > self.election_ticks_min);
+        assert!(self.retransmit_ticks >= 1);
+        assert!(self.chunk_bytes_max >= 1 && self.inflight_bytes_max >= self.chunk_bytes_max);
+    }
+
+    /// Whether this safety line is switched off.
+    pub(crate) fn is_planted(&self, bug: PlantedBug) -> bool {
+        self.planted == Some(bug)
+    }
+}
+
+/// A safety line of the core that tests can switch off, to show that a test notices.
+/// `docs/design/planted-bugs.md` names the test for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// Promises leave before they are durable.
+    PromiseBeforePersisted,
+    /// Accepted entries are reported before they are durable.
+    AcceptedBeforePersisted,
+    /// The leader counts its own vote before its entry is durable.
+    OwnVoteBeforePersisted,
+    /// A new leader takes any reported value, not that of the highest ballot.
+    AdoptAnyBallot,
+    /// A new leader does not propose again what it finds accepted.
+    ForgetAcceptedSuffix,
+    /// Entries of an outdated ballot are accepted.
+    AcceptOutdatedBallot,
+    /// A read is served without asking a quorum whether there is a newer leader.
+    ReadWithoutProbe,
+    /// A new leader serves reads before it has decided an entry of its own ballot.
+    ReadBeforeOwnEntry,
+    /// Answers to a probe of an earlier ballot count for reads of this one.
+    StaleProbeCounts,
+    /// One voter's repeated answers count as several.
+    DuplicateVotesCount,
+    /// Entries after a membership are proposed before it is decided.
+    NoMembershipBarrier,
+    /// A learner counts for quorums.
+    LearnersVote,
+    /// Entries are handed out before they are durable here.
+    DeliverBeforePersisted,
+    /// A follower takes the leader's decided slot for its own, whatever it has accepted.
+    DecidedBeyondAccepted,
+}
+
+impl PlantedBug {
+    /// All of them.
+    pub const ALL: [PlantedBug; 14] = [
+        PlantedBug::PromiseBeforePersisted,
+        PlantedBug::AcceptedBeforePersisted,
+        PlantedBug::OwnVoteBeforePersisted,
+        PlantedBug::AdoptAnyBallot,
+        PlantedBug::ForgetAcceptedSuffix,
+        PlantedBug::AcceptOutdatedBallot,
+        PlantedBug::ReadWithoutProbe,
+        PlantedBug::ReadBeforeOwnEntry,
+        PlantedBug::StaleProbeCounts,
+        PlantedBug::DuplicateVotesCount,
+        PlantedBug::NoMembershipBarrier,
+        PlantedBug::LearnersVote,
+        PlantedBug::DeliverBeforePersisted,
+        PlantedBug::DecidedBeyondAccepted,
+    ];
+}

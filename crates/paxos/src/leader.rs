@@ -1,0 +1,616 @@
+//! The owner of a ballot: phase 1, phase 2, and what its followers have.
+
+use crate::config::PlantedBug;
+use crate::core::{Change, MemberStatus, Output, Paxos, ProposalId, RoleState};
+use crate::message::Message;
+use crate::types::{Ballot, Entry, Member, Membership, NodeId, Payload, Slot};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// What the owner of a ballot knows.
+///
+/// Invariants:
+/// 1. Nothing is proposed in a slot before a quorum of the membership that governs the slot has
+///    promised this ballot and told all it accepted from that slot on.
+/// 2. In a slot for which anything was told, the value told with the highest ballot is proposed.
+/// 3. Nothing is proposed after a membership (`barrier`) until that membership is decided.
+#[derive(Debug)]
+pub(crate) struct Leadership {
+    pub(crate) ballot: Ballot,
+    /// Phase 1 is over.
+    pub(crate) is_leading: bool,
+    /// Everything up to here is decided at somebody who promised: to be learnt before leading.
+    pub(crate) must_reach: Slot,
+    /// Who knows it.
+    reach_from: Option<NodeId>,
+    /// Whether the own promise is durable, so that this ballot is asked for at all.
+    own_promise_durable: bool,
+    /// What promises told of slots not yet proposed: the value with the highest ballot for each.
+    recovered: BTreeMap<Slot, Entry>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// The slot of the first entry that is this leader's own; once it is decided so is everything
+    /// that was ever decided before.
+    pub(crate) own_slot: Option<Slot>,
+    /// The slot of a membership that is proposed and not yet decided.
+    barrier: Option<Slot>,
+    /// A membership to propose.
+    change: Option<Membership>,
+    waiting: VecDeque<(ProposalId, Bytes)>,
+    waiting_bytes: usize,
+    undecided_bytes: usize,
+    probe: u64,
+    heartbeat_tick: u64,
+}
+
+/// What the owner of a ballot knows of somebody else.
+#[derive(Debug)]
+struct Peer {
+    /// It promised, and told everything.
+    has_promised: bool,
+    /// From which slot on it is still to tell what it accepted.
+    promise_next: Slot,
+    /// The next slot to send.
+    next: Slot,
+    /// It holds every slot up to here, durably.
+    acked: Slot,
+    /// Sent and not answered: the last slot of each message, and its bytes.
+    inflight: VecDeque<(Slot, usize)>,
+    inflight_bytes: usize,
+    /// The decided slot it was told last.
+    decided_told: Slot,
+    heard_tick: u64,
+    /// When it last answered something new, or was sent something with nothing under way.
+    progress_tick: u64,
+    /// The last probe it answered.
+    probe: u64,
+    /// Answers that said nothing new; only for a planted bug.
+    repeats: u64,
+}
+
+impl Peer {
+    fn new(promise_next: Slot, now: u64) -> Peer {
+        Peer {
+            has_promised: false,
+            promise_next,
+            next: promise_next,
+            acked: Slot::ZERO,
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            decided_told: Slot::ZERO,
+            heard_tick: now,
+            progress_tick: now,
+            probe: 0,
+            repeats: 0,
+        }
+    }
+
+    fn rewind(&mut self, next: Slot, now: u64) {
+        self.next = next;
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+        self.progress_tick = now;
+    }
+
+    fn on_acked(&mut self, upto: Slot, now: u64) {
+        if upto > self.acked {
+            self.acked = upto;
+            self.progress_tick = now;
+        } else {
+            self.repeats += 1;
+        }
+        while let Some((last, bytes)) = self.inflight.front()
+            && *last <= self.acked
+        {
+            self.inflight_bytes -= bytes;
+            self.inflight.pop_front();
+        }
+        self.next = self.next.max(self.acked.next());
+    }
+}
+
+impl Leadership {
+    pub(crate) fn new(ballot: Ballot) -> Leadership {
+        Leadership {
+            ballot,
+            is_leading: false,
+            must_reach: Slot::ZERO,
+            reach_from: None,
+            own_promise_durable: false,
+            recovered: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            own_slot: None,
+            barrier: None,
+            change: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            undecided_bytes: 0,
+            probe: 0,
+            heartbeat_tick: 0,
+        }
+    }
+
+    fn recover(&mut self, slot: Slot, entry: Entry, any: bool) {
+        match self.recovered.get(&slot) {
+            Some(known) if known.ballot >= entry.ballot && !any => {}
+            _ => {
+                self.recovered.insert(slot, entry);
+            }
+        }
+    }
+
+    fn has_promised(&self, node: NodeId) -> bool {
+        if node == self.ballot.node {
+            return self.own_promise_durable;
+        }
+        self.peers.get(&node).is_some_and(|peer| peer.has_promised)
+    }
+}
+
+/// Phase 1.
+impl Paxos {
+    /// Starts asking newcomers, after the membership has changed or a ballot was made.
+    pub(crate) fn on_membership(&mut self) {
+        let (others, now, next) = (self.others(), self.now, self.decided.next());
+        let membership = &self.membership;
+        if let RoleState::Owning(l) = &mut self.role {
+            l.peers.retain(|node, _| membership.members.contains_key(node));
+            for node in others {
+                l.peers.entry(node).or_insert_with(|| Peer::new(next, now));
+            }
+        }
+    }
+
+    /// Sends the questions of phase 1 once the own promise is durable; leads once they are answered.
+    pub(crate) fn flush_preparing(&mut self) {
+        let durable = self.persistence.is_done(self.promise_id);
+        let RoleState::Owning(l) = &mut self.role else { return };
+        if l.is_leading {
+            return;
+        }
+        if durable && !l.own_promise_durable {
+            l.own_promise_durable = true;
+            self.ask_promises();
+        }
+        self.try_lead();
+    }
+
+    /// Asks for their promise all who have not given it.
+    fn ask_promises(&mut self) {
+        let RoleState::Owning(l) = &self.role else { return };
+        let ballot = l.ballot;
+        let missing: Vec<(NodeId, Slot)> = (l.peers.iter())
+            .filter(|(_, peer)| !peer.has_promised)
+            .map(|(node, peer)| (*node, peer.promise_next))
+            .collect();
+        for (node, from) in missing {
+            self.send(node, Message::Prepare { ballot, from });
+        }
+    }
+
+    pub(crate) fn on_promise(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        slot: Slot,
+        decided: Slot,
+        last: Slot,
+        entries: Vec<Entry>,
+    ) {
+        let any = self.config.is_planted(PlantedBug::AdoptAnyBallot);
+        let (now, own_decided, own_accepted) = (self.now, self.decided, self.accepted);
+        let RoleState::Owning(l) = &mut self.role else { return };
+        if l.ballot != ballot {
+            return;
+        }
+        let Some(peer) = l.peers.get_mut(&from) else { return };
+        peer.heard_tick = now;
+        if peer.has_promised || peer.promise_next != slot {
+            return;
+        }
+        let mut next = slot.max(decided.next());
+        let mut told = Vec::new();
+        for entry in entries {
+            told.push((next, entry));
+            next = next.next();
+        }
+        peer.promise_next = next;
+        peer.has_promised = next > last;
+        let complete = peer.has_promised;
+        if complete {
+            peer.acked = decided;
+            peer.rewind(decided.min(own_accepted).next(), now);
+        }
+        if decided > l.must_reach {
+            l.must_reach = decided;
+            l.reach_from = Some(from);
+        }
+        // What was proposed already in this ballot is settled by the quorum that allowed it.
+        let floor = if l.is_leading { own_accepted } else { own_decided };
+        for (slot, entry) in told {
+            if slot > floor {
+                l.recover(slot, entry, any);
+            }
+        }
+        if !complete {
+            self.send(from, Message::Prepare { ballot, from: next });
+        } else if self.is_leading() && decided > self.decided {
+            self.decide_as_leader(decided.min(self.accepted));
+        }
+    }
+
+    fn try_lead(&mut self) {
+        let RoleState::Owning(l) = &self.role else { return };
+        if !self.membership.has_quorum(|id| l.has_promised(id)) {
+            return;
+        }
+        if self.decided < l.must_reach {
+            if let (Some(peer), false) = (l.reach_from, self.is_catching_up()) {
+                self.ask_catch_up(peer);
+            }
+            return;
+        }
+        self.lead();
+    }
+
+    fn lead(&mut self) {
+        assert!(
+            self.accepted == self.decided,
+            "nothing is accepted yet in a ballot before phase 2"
+        );
+        let any = self.config.is_planted(PlantedBug::AdoptAnyBallot);
+        let forget = self.config.is_planted(PlantedBug::ForgetAcceptedSuffix);
+        let RoleState::Owning(l) = &mut self.role else { return };
+        let mut slot = self.decided.next();
+        while let Some(entry) = self.log.get(slot) {
+            l.recover(slot, entry.clone(), any);
+            slot = slot.next();
+        }
+        if forget {
+            l.recovered.clear();
+        }
+        l.is_leading = true;
+        l.heartbeat_tick = self.now;
+        self.leader_known = true;
+        for peer in l.peers.values_mut() {
+            peer.heard_tick = self.now;
+        }
+        self.send_heartbeats();
+    }
+
+    /// Gives up any ballot of one's own; what waited is refused.
+    pub(crate) fn step_down(&mut self) {
+        let was_leading = self.is_leading();
+        let role = core::mem::replace(&mut self.role, RoleState::Follower);
+        if let RoleState::Owning(l) = role {
+            for (id, _) in l.waiting {
+                self.outputs.push(Output::Refused { id, leader: None });
+            }
+        }
+        if was_leading {
+            // It knows better than anybody that this leader is gone.
+            self.leader_known = false;
+            self.leader_heard_tick =
+                self.now.saturating_sub(u64::from(self.config.election_ticks_min));
+            self.reads.on_step_down(self.now);
+        }
+    }
+}
+
+/// Phase 2.
+impl Paxos {
+    pub(crate) fn on_propose(&mut self, id: ProposalId, command: Bytes) {
+        let (leader, max) = (self.leader(), self.config.waiting_bytes_max);
+        match &mut self.role {
+            RoleState::Owning(l) if l.is_leading && l.waiting_bytes < max => {
+                l.waiting_bytes += command.len();
+                l.waiting.push_back((id, command));
+            }
+            _ => self.outputs.push(Output::Refused { id, leader }),
+        }
+    }
+
+    pub(crate) fn on_change(&mut self, change: Change) {
+        if !self.is_settled() {
+            return;
+        }
+        let mut membership = self.membership.clone();
+        match change {
+            Change::Join { node, address } => {
+                membership
+                    .members
+                    .entry(node)
+                    .and_modify(|member| member.address.clone_from(&address))
+                    .or_insert(Member { address, voter: false });
+            }
+        }
+        self.change_membership(membership);
+    }
+
+    /// Proposes `membership`, unless it is the present one or another change is under way.
+    fn change_membership(&mut self, membership: Membership) {
+        let is_news = membership != self.membership;
+        if let RoleState::Owning(l) = &mut self.role
+            && l.barrier.is_none()
+            && l.change.is_none()
+            && is_news
+        {
+            l.change = Some(membership);
+        }
+    }
+
+    /// Makes one learner that has caught up a voter.
+    fn promote_learner(&mut self) {
+        if !self.is_settled() {
+            return;
+        }
+        let lag = self.config.promote_lag_slots;
+        let RoleState::Owning(l) = &self.role else { return };
+        let (now, patience) = (self.now, u64::from(self.config.election_ticks_min));
+        let ready = self.membership.members.iter().find(|(node, member)| {
+            !member.voter
+                && l.peers.get(node).is_some_and(|peer| {
+                    peer.has_promised
+                        && peer.acked.0 + lag >= self.accepted.0
+                        && now - peer.heard_tick < patience
+                })
+        });
+        if let Some((node, _)) = ready {
+            let mut membership = self.membership.clone();
+            if let Some(member) = membership.members.get_mut(node) {
+                member.voter = true;
+            }
+            self.change_membership(membership);
+        }
+    }
+
+    /// Proposes what can be proposed: first what was found accepted, then an entry of one's own, then
+    /// what waits.
+    pub(crate) fn propose_waiting(&mut self) {
+        if !self.is_leading() {
+            return;
+        }
+        while let Some(payload) = self.next_payload() {
+            let slot = self.accepted.next();
+            let RoleState::Owning(l) = &mut self.role else { return };
+            l.undecided_bytes += payload.cost_bytes();
+            if matches!(payload, Payload::Membership(_)) {
+                l.barrier = Some(slot);
+            }
+            let ballot = l.ballot;
+            self.accept(slot, Entry { ballot, payload });
+        }
+    }
+
+    fn next_payload(&mut self) -> Option<Payload> {
+        let slot = self.accepted.next();
+        let no_barrier = self.config.is_planted(PlantedBug::NoMembershipBarrier);
+        let RoleState::Owning(l) = &mut self.role else { return None };
+        let may_propose = self.membership.has_quorum(|id| l.has_promised(id))
+            && (l.barrier.is_none() || no_barrier);
+        if !may_propose {
+            return None;
+        }
+        l.recovered = l.recovered.split_off(&slot);
+        if let Some(entry) = l.recovered.remove(&slot) {
+            return Some(entry.payload);
+        }
+        if !l.recovered.is_empty() {
+            return Some(Payload::Blank);
+        }
+        if l.own_slot.is_none() {
+            l.own_slot = Some(slot);
+            return Some(Payload::Blank);
+        }
+        if l.undecided_bytes > self.config.undecided_bytes_max {
+            return None;
+        }
+        if let Some(membership) = l.change.take() {
+            return Some(Payload::Membership(membership));
+        }
+        let (_, command) = l.waiting.pop_front()?;
+        l.waiting_bytes -= command.len();
+        Some(Payload::Command(command))
+    }
+
+    /// Decides every slot that a quorum of the membership governing it holds.
+    pub(crate) fn advance_decided(&mut self) {
+        while let RoleState::Owning(l) = &self.role
+            && l.is_leading
+        {
+            let upto = self.quorum_slot(l).min(self.accepted);
+            let upto = l.barrier.map_or(upto, |barrier| upto.min(barrier));
+            if upto <= self.decided {
+                return;
+            }
+            self.decide_as_leader(upto);
+        }
+    }
+
+    fn decide_as_leader(&mut self, upto: Slot) {
+        let before = self.decided;
+        self.decide_upto(upto.max(before));
+        let mut decided_bytes = 0;
+        let mut slot = before.next();
+        while slot <= self.decided {
+            decided_bytes += self.log.get(slot).map_or(0, |e| e.payload.cost_bytes());
+            slot = slot.next();
+        }
+        let decided = self.decided;
+        if let RoleState::Owning(l) = &mut self.role {
+            l.undecided_bytes = l.undecided_bytes.saturating_sub(decided_bytes);
+            if l.barrier.is_some_and(|barrier| barrier <= decided) {
+                l.barrier = None;
+            }
+        }
+    }
+
+    /// The highest slot up to which a quorum of voters holds everything.
+    fn quorum_slot(&self, l: &Leadership) -> Slot {
+        let own = if self.config.is_planted(PlantedBug::OwnVoteBeforePersisted) {
+            self.accepted
+        } else {
+            self.accepted_durable()
+        };
+        let mut held = Vec::new();
+        for (node, member) in &self.membership.members {
+            if !member.voter && !self.config.is_planted(PlantedBug::LearnersVote) {
+                continue;
+            }
+            if *node == self.config.node {
+                held.push(own);
+                continue;
+            }
+            let peer = l.peers.get(node).filter(|peer| peer.has_promised);
+            held.push(peer.map_or(Slot::ZERO, |peer| peer.acked));
+            if self.config.is_planted(PlantedBug::DuplicateVotesCount) {
+                let repeated = peer.filter(|peer| peer.repeats > 0);
+                held.extend(repeated.map(|peer| peer.acked));
+            }
+        }
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        held.get(self.membership.quorum() - 1).copied().unwrap_or(Slot::ZERO)
+    }
+
+    pub(crate) fn on_accepted(&mut self, from: NodeId, ballot: Ballot, upto: Slot, gap: bool) {
+        let now = self.now;
+        let RoleState::Owning(l) = &mut self.role else { return };
+        let Some(peer) = l.peers.get_mut(&from).filter(|_| l.ballot == ballot) else { return };
+        peer.heard_tick = now;
+        if !peer.has_promised {
+            return;
+        }
+        peer.on_acked(upto, now);
+        if gap && peer.next > upto.next() {
+            peer.rewind(upto.next(), now);
+        }
+    }
+
+    pub(crate) fn on_heartbeat_reply(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        probe: u64,
+        upto: Slot,
+    ) {
+        let stale_counts = self.config.is_planted(PlantedBug::StaleProbeCounts);
+        let now = self.now;
+        let RoleState::Owning(l) = &mut self.role else { return };
+        let Some(peer) = l.peers.get_mut(&from) else { return };
+        if l.ballot != ballot {
+            if stale_counts {
+                peer.probe = peer.probe.max(probe);
+            }
+            return;
+        }
+        peer.heard_tick = now;
+        peer.probe = peer.probe.max(probe);
+        if peer.has_promised {
+            peer.on_acked(upto, now);
+        }
+    }
+
+    /// Sends each follower what it lacks, as far as the window allows, or at least the news of what is
+    /// decided.
+    pub(crate) fn flush_followers(&mut self) {
+        let Paxos { role, log, outputs, config, now, accepted, decided, .. } = self;
+        let RoleState::Owning(l) = role else { return };
+        if !l.is_leading {
+            return;
+        }
+        for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
+            while peer.next <= *accepted
+                && peer.next >= log.first()
+                && peer.inflight_bytes < config.inflight_bytes_max
+            {
+                let (entries, bytes) = log.chunk(peer.next, *accepted, config.chunk_bytes_max);
+                let first = peer.next;
+                if peer.inflight.is_empty() {
+                    peer.progress_tick = *now;
+                }
+                peer.next = Slot(first.0 + entries.len() as u64);
+                peer.inflight.push_back((peer.next.previous(), bytes));
+                peer.inflight_bytes += bytes;
+                peer.decided_told = *decided;
+                let message =
+                    Message::Accept { ballot: l.ballot, first, entries, decided: *decided };
+                outputs.push(Output::Send { to: *node, message });
+            }
+            if peer.decided_told < *decided && peer.next >= log.first() {
+                peer.decided_told = *decided;
+                let (first, entries) = (peer.next, Vec::new());
+                let message =
+                    Message::Accept { ballot: l.ballot, first, entries, decided: *decided };
+                outputs.push(Output::Send { to: *node, message });
+            }
+        }
+    }
+
+    pub(crate) fn tick_leader(&mut self) {
+        let (now, accepted) = (self.now, self.accepted);
+        let (heartbeat, again) =
+            (u64::from(self.config.heartbeat_ticks), u64::from(self.config.retransmit_ticks));
+        let RoleState::Owning(l) = &mut self.role else { return };
+        if now < l.heartbeat_tick + heartbeat {
+            return;
+        }
+        l.heartbeat_tick = now;
+        for peer in l.peers.values_mut().filter(|peer| peer.has_promised) {
+            if peer.acked < accepted && now >= peer.progress_tick + again {
+                peer.rewind(peer.acked.next(), now);
+            }
+        }
+        let (is_leading, may_ask) = (l.is_leading, l.own_promise_durable);
+        if may_ask {
+            self.ask_promises();
+        }
+        if is_leading {
+            self.send_heartbeats();
+            self.promote_learner();
+        }
+    }
+
+    pub(crate) fn send_heartbeats(&mut self) {
+        let (decided, window) = (self.decided, self.log.first());
+        let RoleState::Owning(l) = &self.role else { return };
+        for (node, _) in l.peers.iter().filter(|(_, peer)| peer.has_promised) {
+            let message = Message::Heartbeat { ballot: l.ballot, decided, window, probe: l.probe };
+            self.outputs.push(Output::Send { to: *node, message });
+        }
+    }
+
+    /// Starts a new round of questions.
+    pub(crate) fn next_probe(&mut self) -> u64 {
+        let RoleState::Owning(l) = &mut self.role else { return 0 };
+        l.probe += 1;
+        l.probe
+    }
+
+    /// Whether a quorum has answered this probe or a later one.
+    pub(crate) fn is_probe_confirmed(&self, probe: u64) -> bool {
+        let RoleState::Owning(l) = &self.role else { return false };
+        self.membership.has_quorum(|id| {
+            id == self.config.node || l.peers.get(&id).is_some_and(|peer| peer.probe >= probe)
+        })
+    }
+
+    /// Whether a quorum was heard within an election time: a leader that is not does not lead.
+    pub(crate) fn hears_quorum(&self) -> bool {
+        let RoleState::Owning(l) = &self.role else { return false };
+        let patience = u64::from(self.config.election_ticks_max);
+        self.membership.has_quorum(|id| {
+            id == self.config.node
+                || l.peers.get(&id).is_some_and(|p| self.now - p.heard_tick <= patience)
+        })
+    }
+
+    pub(crate) fn members_status(&self, l: &Leadership) -> Vec<MemberStatus> {
+        let patience = u64::from(self.config.election_ticks_max);
+        let of_peer = |(node, peer): (&NodeId, &Peer)| MemberStatus {
+            node: *node,
+            is_heard: self.now - peer.heard_tick <= patience,
+            accepted: peer.acked,
+        };
+        l.peers.iter().map(of_peer).collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a node tells of itself: `["status"]` and `["members"]` (spec X3).
+
+use crate::node::Replica;
+use api::{Document, Value};
+use bson::doc;
+use paxos::{NodeId, Role};
+
+impl Replica {
+    /// The answer to `["status"]`.
+    pub fn status_document(&self) -> Document {
+        let status = self.paxos.status();
+        let role = match status.role {
+            Role::Leader => "leader",
+            Role::Candidate => "candidate",
+            Role::Follower => "follower",
+            Role::Learner => "learner",
+        };
+        doc! {
+            "node": self.paxos.node().to_string(),
+            "address": self.config.address.as_str(),
+            "cluster": self.config.cluster.as_str(),
+            "policy": "paxos",
+            "role": role,
+            "leader": status.leader.map(|id| id.to_string()),
+            "leader_address": status.leader.and_then(|id| self.address_of(id)),
+            "ballot": status.ballot.to_string(),
+            "accepted": number(status.accepted.0),
+            "decided": number(status.decided.0),
+            "applied": number(self.applied().0),
+            "pending_writes": number(self.pending_writes() as u64),
+            "pending_reads": number(self.pending_reads() as u64),
+            "members": self.members_list(),
+        }
+    }
+
+    /// The answer to `["members"]`: a list of documents. Lags are known at the leader only.
+    pub fn members_list(&self) -> Vec<Value> {
+        let status = self.paxos.status();
+        let (_, membership) = self.paxos.membership();
+        let me = self.paxos.node();
+        let mut list = Vec::new();
+        for (node, member) in &membership.members {
+            let mut about = doc! {
+                "node": node.to_string(),
+                "address": member.address.as_str(),
+                "voter": member.voter,
+                "leader": status.leader == Some(*node),
+            };
+            if *node == me {
+                about.insert("reachable", true);
+                about.insert("accepted", number(status.accepted.0));
+                about.insert("lag", number(0));
+            } else if let Some(peer) = status.members.iter().find(|m| m.node == *node) {
+                about.insert("reachable", peer.is_heard);
+                about.insert("accepted", number(peer.accepted.0));
+                about.insert("lag", number(status.accepted.0.saturating_sub(peer.accepted.0)));
+            }
+            list.push(Value::Document(about));
+        }
+        list
+    }
+
+    fn address_of(&self, node: NodeId) -> Option<String> {
+        self.paxos.membership().1.members.get(&node).map(|member| member.address.clone())
+    }
+}
+
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
