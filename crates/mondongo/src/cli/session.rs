@@ -127,7 +127,7 @@ impl Session {
             | Command::Swap { .. }
             | Command::Cas { .. } => self.execute_on_key(command).await?,
             Command::Status => {
-                let value = self.client.request(Request::Status).await?;
+                let value = self.client.status().await?;
                 Answer { text: render::report(&value), value }
             }
             Command::Members => {

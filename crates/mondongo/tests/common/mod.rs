@@ -117,7 +117,7 @@ impl State {
                 }
                 Value::Document(answer)
             }
-            Request::Status => Value::Document(Document::from_iter([
+            Request::Status { .. } => Value::Document(Document::from_iter([
                 ("role".to_string(), "leader".into()),
                 ("applied".to_string(), 7i64.into()),
             ])),
