@@ -14,7 +14,7 @@ mod extended;
 mod read;
 mod write;
 
-pub use read::{parse_document, parse_value};
+pub use read::{parse_document, parse_reply, parse_value};
 pub use write::{write_reply, write_string, write_value};
 
 use crate::limits::NESTING_MAX;
@@ -40,8 +40,9 @@ pub fn nesting(value: &Value) -> usize {
     }
 }
 
-/// Levels that a request adds around a document: the request's own list and a list of documents.
-pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 2;
+/// Levels of a request or a reply: its own list, a list of documents, and one more, so that a document
+/// that is too deep is named by its argument rather than by a position in the text.
+pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 3;
 
 pub(crate) use read::{parse_nested, type_name};
 

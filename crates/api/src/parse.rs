@@ -15,7 +15,7 @@ mod schema;
 pub use schema::{parse_schema, schema_document};
 
 use crate::error::{Error, ErrorCode};
-use crate::json::{self, NESTING_OF_REQUEST};
+use crate::json::{self, NESTING_OF_REQUEST, VALUES_MAX};
 use crate::reference::Reference;
 use crate::request::{Call, Request, SearchOptions};
 use crate::value::{Document, Value};
@@ -99,7 +99,7 @@ impl Operation {
 /// [`ErrorCode::UnknownOperation`]; [`ErrorCode::UnknownOption`]; [`ErrorCode::TooLarge`] for a name
 /// or key that is too long; [`ErrorCode::Unavailable`] for an operation of a later version.
 pub fn parse_call(text: &[u8]) -> Result<Call, Error> {
-    call_from_value(json::parse_nested(text, NESTING_OF_REQUEST)?)
+    call_from_value(json::parse_nested(text, NESTING_OF_REQUEST, VALUES_MAX)?)
 }
 
 /// Reads a request from its list.

@@ -60,6 +60,7 @@ pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
             write_string(&id.to_hex(), out);
             out.push(b'}');
         }
+        Value::DateTime(date) => write_date(*date, out),
         Value::JavaScriptCodeWithScope(code) => {
             out.extend_from_slice(b"{\"$code\":");
             write_string(&code.code, out);
@@ -72,6 +73,22 @@ pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
             out.extend_from_slice(tree.to_string().as_bytes());
         }
     }
+}
+
+/// A date as text, outside the years 1970 to 9999 as a count of milliseconds.
+fn write_date(date: bson::DateTime, out: &mut Vec<u8>) {
+    const YEAR_10000_MS: i64 = 253_402_300_800_000;
+    let milliseconds = date.timestamp_millis();
+    out.extend_from_slice(b"{\"$date\":");
+    match date.try_to_rfc3339_string() {
+        Ok(text) if (0..YEAR_10000_MS).contains(&milliseconds) => write_string(&text, out),
+        _ => {
+            out.extend_from_slice(b"{\"$numberLong\":");
+            write_string(&milliseconds.to_string(), out);
+            out.push(b'}');
+        }
+    }
+    out.push(b'}');
 }
 
 fn from_code_with_scope(document: &Document) -> Result<Value, String> {

@@ -1,6 +1,6 @@
 //! JSON text to values.
 
-use super::{VALUES_MAX, extended};
+use super::{NESTING_OF_REQUEST, VALUES_MAX, extended};
 use crate::error::{Error, ErrorCode};
 use crate::limits::NESTING_MAX;
 use crate::value::{Document, Value};
@@ -15,7 +15,27 @@ use std::fmt;
 /// malformed extended form such as `{"$oid":7}`, or nests deeper than [`NESTING_MAX`] or
 /// holds more than [`VALUES_MAX`] values. The message gives line and column.
 pub fn parse_value(text: &[u8]) -> Result<Value, Error> {
-    parse_nested(text, NESTING_MAX)
+    parse_nested(text, NESTING_MAX, VALUES_MAX)
+}
+
+/// Reads a reply, `["ok", result]` or `["ko", reason]`.
+///
+/// # Errors
+/// [`ErrorCode::BadRequest`] if the text is no reply.
+pub fn parse_reply(text: &[u8]) -> Result<Result<Value, Error>, Error> {
+    if let Value::Array(items) = parse_nested(text, NESTING_OF_REQUEST, usize::MAX)?
+        && let Ok([Value::String(status), result]) = <[Value; 2]>::try_from(items)
+    {
+        match (status.as_str(), result) {
+            ("ok", result) => return Ok(Ok(result)),
+            ("ko", Value::String(reason)) => return Ok(Err(Error::from_reason(&reason))),
+            _ => {}
+        }
+    }
+    Err(Error::new(
+        ErrorCode::BadRequest,
+        "not a reply: expected [\"ok\", result] or [\"ko\", reason]",
+    ))
 }
 
 /// Reads a document from JSON text.
@@ -32,10 +52,14 @@ pub fn parse_document(text: &[u8]) -> Result<Document, Error> {
     }
 }
 
-/// Reads one value that may nest down to `nesting_max` levels.
-pub(crate) fn parse_nested(text: &[u8], nesting_max: usize) -> Result<Value, Error> {
+/// Reads one value that may nest down to `nesting_max` levels and hold `values_max` values.
+pub(crate) fn parse_nested(
+    text: &[u8],
+    nesting_max: usize,
+    values_max: usize,
+) -> Result<Value, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let values_left = Cell::new(VALUES_MAX);
+    let values_left = Cell::new(values_max);
     ValueSeed { levels_left: nesting_max, nesting_max, values_left: &values_left }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))

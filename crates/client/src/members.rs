@@ -1,0 +1,44 @@
+//! The addresses at which the group can be reached.
+
+use api::Value;
+
+/// Most addresses that are remembered; what a node reports beyond it is ignored.
+const MEMBERS_MAX: usize = 64;
+
+/// The addresses that the user gave, then those that nodes reported.
+#[derive(Clone, Debug)]
+pub(crate) struct Members {
+    addresses: Vec<String>,
+    given: usize,
+}
+
+impl Members {
+    pub(crate) fn new(given: &[String]) -> Members {
+        let mut addresses: Vec<String> = Vec::new();
+        for address in given {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        Members { given: addresses.len(), addresses }
+    }
+
+    pub(crate) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Takes over what a node answered to `members`: a list of documents with `address`. Reported
+    /// addresses replace those reported before; those given stay.
+    pub(crate) fn learn(&mut self, answer: &Value) {
+        let Value::Array(items) = answer else { return };
+        self.addresses.truncate(self.given);
+        for item in items.iter().take(MEMBERS_MAX) {
+            if let Value::Document(document) = item
+                && let Some(Value::String(address)) = document.get("address")
+                && !self.addresses.contains(address)
+            {
+                self.addresses.push(address.clone());
+            }
+        }
+    }
+}
