@@ -1,1 +1,73 @@
-//! The deterministic state machine: collections, indexes, key-value map and references over an embedded ordered engine.
+//! The deterministic state machine: collections, indexes, key-value map and references over an
+//! embedded ordered engine.
+//!
+//! A [`Store`] applies decided log entries in order. Each entry's [`Command`] is carried out over an
+//! overlay of changes; the changes of a whole batch of entries, the first answers of their
+//! references and the applied slot go to the [`engine`] as one atomic batch. So whatever a crash
+//! leaves, the store stands at exactly one applied slot, and replaying the log from there gives the
+//! same content: [`Store::content_hash`] says so. A [`Reader`] answers queries meanwhile on other
+//! threads.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | `command` | the log entry's payload |
+//! | `validate` | what can be refused before it costs a log entry |
+//! | `store`, `apply` | entries to effects and answers |
+//! | `documents`, `schema`, `update` | changes to documents and their index entries |
+//! | `pairs` | the key-value map |
+//! | `references` | first answers, so that a retry has no second effect |
+//! | `reader`, `search`, `plan`, `filter`, `projection` | queries |
+//! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
+//! | `engine` | the ordered map below: on disk, and in memory for the simulator |
+//!
+//! **Invariants of absence.** No clock, no randomness, no thread, no iteration in the order of a
+//! hash: the same entries give the same rows and the same answers on every node. A refusal
+//! ([`api::Error`]) depends on the log alone and is an answer; this node's own trouble ([`Fatal`])
+//! is never an answer.
+
+pub mod engine;
+pub mod keys;
+
+mod apply;
+mod catalog;
+mod codec;
+mod command;
+mod documents;
+mod failure;
+mod filter;
+mod overlay;
+mod pairs;
+mod plan;
+mod projection;
+mod reader;
+mod references;
+mod schema;
+mod search;
+mod store;
+mod update;
+mod validate;
+
+pub use command::{COMMAND_VERSION, Command, DecodeError};
+pub use documents::{ID_KEY_BYTES_MAX, INDEX_KEY_BYTES_MAX};
+pub use engine::{
+    Batch, Engine, EngineError, FjallEngine, FjallOptions, MemoryDisk, MemoryEngine, View,
+};
+pub use failure::Fatal;
+pub use reader::Reader;
+pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
+pub use store::{ContentHash, Entry, FORMAT_VERSION, Outcome, Store};
+pub use validate::validate;
+
+/// Safety lines that a test switches off to show that another test would notice.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// The applied slot is committed in a batch after the effects.
+    SlotInAnotherBatch,
+    /// First answers are not kept.
+    ReferencesNotWritten,
+    /// A unique index is looked up in the engine only, not in the batch under way.
+    UniqueIgnoresOverlay,
+    /// An update leaves the index entries of old values.
+    OldIndexEntriesStay,
+}

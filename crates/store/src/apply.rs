@@ -1,0 +1,290 @@
+//! Carries out one write over an overlay.
+
+use crate::catalog::{Catalog, Collection};
+use crate::documents::{self, Writing};
+use crate::engine::{Direction, View};
+use crate::failure::{Failure, Fatal, Outcome, bad_request};
+use crate::keys;
+use crate::overlay::Overlay;
+use crate::references::References;
+use crate::search::find_all;
+use crate::update::Update;
+use crate::{pairs, validate};
+use api::value::ID_FIELD;
+use api::{Document, Error, ErrorCode, Request, Schema, Value};
+use bson::doc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the store keeps in memory beside the engine; a function of the rows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) applied_slot: u64,
+    /// Rises with every change of the catalog.
+    pub(crate) catalog_version: u64,
+    pub(crate) next_collection: u32,
+    pub(crate) catalog: Catalog,
+    /// Documents per collection number.
+    pub(crate) counts: BTreeMap<u32, u64>,
+    /// Numbers of destroyed collections with rows left.
+    pub(crate) destroyed: BTreeSet<u32>,
+    pub(crate) references: References,
+}
+
+/// Most rows of destroyed collections removed with one apply batch.
+const DESTROYED_ROWS_PER_BATCH: usize = 1024;
+
+/// One write on its way.
+pub(crate) struct Applying<'a, V> {
+    pub(crate) overlay: &'a mut Overlay<V>,
+    pub(crate) state: &'a mut State,
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) planted: Option<crate::PlantedBug>,
+}
+
+impl<V: View> Applying<'_, V> {
+    /// Carries out a request. On a failure the overlay must be rolled back; the state is unchanged.
+    pub(crate) fn run(&mut self, request: &Request) -> Outcome<Value> {
+        match request {
+            Request::Create { collection, schema } => self.create(collection, schema),
+            Request::Destroy { collection } => self.destroy(collection),
+            Request::Insert { collection, documents, list } => {
+                self.insert(collection, documents, *list)
+            }
+            Request::Update { collection, filter, changes } => {
+                self.update(collection, filter, changes)
+            }
+            Request::Delete { collection, filter } => self.delete(collection, filter),
+            Request::Write { key, value } => {
+                validate::check_key(key)?;
+                pairs::write(self.overlay, key, value)
+            }
+            Request::Swap { key, value } => {
+                validate::check_key(key)?;
+                pairs::swap(self.overlay, key, value)
+            }
+            Request::Cas { key, expected, value } => {
+                validate::check_key(key)?;
+                pairs::compare_and_set(self.overlay, key, expected, value)
+            }
+            Request::Forget { reference } => self.state.references.forget(self.overlay, reference),
+            Request::Describe { .. }
+            | Request::Search { .. }
+            | Request::Read { .. }
+            | Request::Status { .. }
+            | Request::Members
+            | Request::Hello { .. } => Err(bad_request(format!(
+                "{} is no write; it does not go through the log",
+                request.name()
+            ))
+            .into()),
+        }
+    }
+
+    fn create(&mut self, name: &str, schema: &Schema) -> Outcome<Value> {
+        validate::check_collection_name(name)?;
+        validate::check_schema(schema)?;
+        if self.state.catalog.collections.contains_key(name) {
+            return Err(Error::new(
+                ErrorCode::CollectionExists,
+                format!(
+                    "collection {name:?} exists already; destroy it first or take another name"
+                ),
+            )
+            .into());
+        }
+        let number = self.state.next_collection;
+        self.state.next_collection += 1;
+        let collection = Collection::new(number, name.to_owned(), schema.clone());
+        self.overlay.put_fresh(keys::count(number), 0u64.to_be_bytes().to_vec());
+        self.state.counts.insert(number, 0);
+        self.set_collection(collection);
+        Ok(Value::Null)
+    }
+
+    /// The name is free at once; the rows go with later batches.
+    fn destroy(&mut self, name: &str) -> Outcome<Value> {
+        let number = self.state.catalog.get(name)?.number;
+        self.overlay.delete(keys::catalog(number));
+        self.overlay.delete(keys::count(number));
+        self.overlay.put_fresh(keys::destroyed(number), Vec::new());
+        self.state.catalog.collections.remove(name);
+        self.state.counts.remove(&number);
+        self.state.destroyed.insert(number);
+        self.state.catalog_version += 1;
+        Ok(Value::Null)
+    }
+
+    fn insert(&mut self, name: &str, documents: &[Document], list: bool) -> Outcome<Value> {
+        let collection = Arc::clone(self.state.catalog.get(name)?);
+        let mut writing = self.writing(&collection);
+        for document in documents {
+            writing.insert(document)?;
+        }
+        let multikey = writing.multikey;
+        self.finish(&collection, &multikey, documents.len() as i64);
+        let mut ids = documents.iter().filter_map(|document| document.get(ID_FIELD).cloned());
+        if list {
+            return Ok(Value::Array(ids.collect()));
+        }
+        ids.next().ok_or_else(|| bad_request("insert: there is no document").into())
+    }
+
+    fn update(&mut self, name: &str, filter: &Document, changes: &Document) -> Outcome<Value> {
+        let collection = Arc::clone(self.state.catalog.get(name)?);
+        let update = Update::parse(changes)?;
+        let found = find_all(self.overlay, &collection, filter)?;
+        let mut writing = self.writing(&collection);
+        let changed = writing.update(found, &update)?;
+        let multikey = writing.multikey;
+        self.finish(&collection, &multikey, 0);
+        Ok(Value::Int64(changed))
+    }
+
+    fn delete(&mut self, name: &str, filter: &Document) -> Outcome<Value> {
+        let collection = Arc::clone(self.state.catalog.get(name)?);
+        let found = find_all(self.overlay, &collection, filter)?;
+        let mut writing = self.writing(&collection);
+        for found in &found {
+            writing.delete(found)?;
+        }
+        let count = found.len() as i64;
+        self.finish(&collection, &BTreeSet::new(), -count);
+        Ok(Value::Int64(count))
+    }
+
+    fn writing<'w>(&'w mut self, collection: &'w Collection) -> Writing<'w, V> {
+        Writing {
+            overlay: self.overlay,
+            collection,
+            multikey: BTreeSet::new(),
+            #[cfg(feature = "planted-bugs")]
+            planted: self.planted,
+        }
+    }
+
+    /// What follows a change that went well: from here nothing is taken back.
+    fn finish(&mut self, collection: &Collection, multikey: &BTreeSet<u16>, added: i64) {
+        if added != 0 {
+            let count = self.state.counts.entry(collection.number).or_default();
+            *count = count.saturating_add_signed(added);
+            let bytes = count.to_be_bytes().to_vec();
+            self.overlay.put(keys::count(collection.number), bytes);
+        }
+        if !multikey.is_empty() {
+            let mut collection = collection.clone();
+            for index in &mut collection.indexes {
+                index.multikey |= multikey.contains(&index.number);
+            }
+            self.set_collection(collection);
+        }
+    }
+
+    fn set_collection(&mut self, collection: Collection) {
+        self.overlay.put(keys::catalog(collection.number), collection.encode());
+        let name = collection.name.clone();
+        self.state.catalog.collections.insert(name, Arc::new(collection));
+        self.state.catalog_version += 1;
+    }
+
+    /// Removes some rows of destroyed collections, which nothing can see any more.
+    pub(crate) fn sweep(&mut self) -> Result<(), Fatal> {
+        let Some(number) = self.state.destroyed.first().copied() else { return Ok(()) };
+        let mut rows = Vec::new();
+        for prefix in [keys::documents(number), keys::indexes(number)] {
+            let (from, to) = keys::prefix_range(&prefix);
+            let left = DESTROYED_ROWS_PER_BATCH - rows.len();
+            for row in self.overlay.range(&from, &to, Direction::Forward).take(left) {
+                rows.push(row?.0);
+            }
+        }
+        if rows.len() < DESTROYED_ROWS_PER_BATCH {
+            self.state.destroyed.remove(&number);
+            self.overlay.delete(keys::destroyed(number));
+        }
+        for row in rows {
+            self.overlay.delete(row.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// What `describe` answers of one collection.
+pub(crate) fn describe(collection: &Collection, count: u64) -> Value {
+    let mut schema = Document::new();
+    for field in &collection.schema.fields {
+        schema.insert(
+            field.name.clone(),
+            doc! {
+                "type": field.kind.as_str(),
+                "index": field.index || field.unique,
+                "unique": field.unique,
+                "required": field.required,
+            },
+        );
+    }
+    let mut indexes = vec![Value::from(doc! { "name": "_id_", "field": ID_FIELD, "unique": true })];
+    for index in &collection.indexes {
+        indexes.push(Value::from(doc! {
+            "name": index.name(),
+            "field": index.field.clone(),
+            "unique": index.unique,
+        }));
+    }
+    Value::from(doc! { "schema": schema, "indexes": indexes, "documents": count as i64 })
+}
+
+impl State {
+    pub(crate) fn load(view: &impl View, meta: crate::store::Meta) -> Result<State, Fatal> {
+        let catalog = Catalog::load(view)?;
+        let mut counts = BTreeMap::new();
+        for collection in catalog.collections.values() {
+            counts.insert(collection.number, read_count(view, collection.number)?);
+        }
+        let mut destroyed = BTreeSet::new();
+        let (from, to) = keys::family_range(keys::family::DESTROYED);
+        for row in view.range(&from, &to, Direction::Forward) {
+            let (key, _) = row?;
+            let number = key.get(1..).and_then(|bytes| bytes.try_into().ok());
+            let number = number.ok_or_else(|| Fatal::Damaged(format!("row {key:02x?}")))?;
+            destroyed.insert(u32::from_be_bytes(number));
+        }
+        Ok(State {
+            applied_slot: meta.applied_slot,
+            catalog_version: meta.catalog_version,
+            next_collection: meta.next_collection,
+            catalog,
+            counts,
+            destroyed,
+            references: References::load(view)?,
+        })
+    }
+}
+
+/// The number of documents of a collection.
+pub(crate) fn read_count(view: &impl View, collection: u32) -> Result<u64, Fatal> {
+    let row = view.get(&keys::count(collection))?;
+    let bytes = row.as_deref().and_then(|row| row.try_into().ok());
+    let bytes = bytes.ok_or_else(|| Fatal::Damaged(format!("count of collection {collection}")))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// Checks what must hold between the rows of all collections.
+pub(crate) fn verify(view: &impl View, state: &State) -> Result<(), Fatal> {
+    for collection in state.catalog.collections.values() {
+        let count = documents::verify(view, collection)?;
+        if read_count(view, collection.number)? != count {
+            return Err(Fatal::Damaged(format!(
+                "collection {}: it has {count} documents, but another count is written",
+                collection.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl From<bson::error::Error> for Failure {
+    fn from(error: bson::error::Error) -> Failure {
+        Failure::Fatal(Fatal::Damaged(error.to_string()))
+    }
+}

@@ -1,0 +1,158 @@
+//! Bytes of rows and commands: fixed and variable numbers, strings, BSON.
+
+use crate::command::DecodeError;
+use api::{Document, Error, ErrorCode, Value};
+
+/// The field name under which a lone value is kept in a BSON document.
+const VALUE: &str = "";
+
+/// Appends in the forms that [`Reader`] reads.
+#[derive(Default)]
+pub(crate) struct Writer(pub(crate) Vec<u8>);
+
+impl Writer {
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    /// Seven bits a byte, lowest first; the top bit says that more follow.
+    pub(crate) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    pub(crate) fn string(&mut self, string: &str) {
+        self.number(string.len() as u64);
+        self.0.extend_from_slice(string.as_bytes());
+    }
+
+    /// A BSON document; it carries its own length. Nothing is written if BSON cannot hold it, so
+    /// that reading fails; [`crate::validate`] refuses such documents beforehand.
+    pub(crate) fn document(&mut self, document: &Document) {
+        self.0.extend_from_slice(&document.to_vec().unwrap_or_default());
+    }
+
+    pub(crate) fn value(&mut self, value: &Value) {
+        let mut holder = Document::new();
+        holder.insert(VALUE, value.clone());
+        self.document(&holder);
+    }
+
+    /// An answer: a value, or a refusal with its code's word and its message.
+    pub(crate) fn answer(&mut self, answer: &Result<Value, Error>) {
+        match answer {
+            Ok(value) => {
+                self.byte(1);
+                self.value(value);
+            }
+            Err(error) => {
+                self.byte(0);
+                self.string(error.code.as_str());
+                self.string(&error.message);
+            }
+        }
+    }
+}
+
+/// Reads from the front; never past the end, never by panic.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes, position: 0 }
+    }
+
+    pub(crate) fn error(&self, expected: &'static str) -> DecodeError {
+        DecodeError { position: self.position, expected }
+    }
+
+    pub(crate) fn end(&self) -> Result<(), DecodeError> {
+        if self.position == self.bytes.len() { Ok(()) } else { Err(self.error("the end")) }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        length: usize,
+        expected: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
+        let end = self.position.checked_add(length).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or_else(|| self.error(expected))?;
+        let bytes = &self.bytes[self.position..end];
+        self.position = end;
+        Ok(bytes)
+    }
+
+    pub(crate) fn byte(&mut self, expected: &'static str) -> Result<u8, DecodeError> {
+        Ok(self.take(1, expected)?[0])
+    }
+
+    pub(crate) fn flag(&mut self, expected: &'static str) -> Result<bool, DecodeError> {
+        match self.byte(expected)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.error(expected)),
+        }
+    }
+
+    pub(crate) fn number(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte(expected)?;
+            let bits = u64::from(byte & 0x7f);
+            if (bits << shift) >> shift != bits {
+                return Err(self.error(expected));
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(self.error(expected))
+    }
+
+    /// A count of things that take at least a byte each, so that garbage cannot ask for memory.
+    pub(crate) fn count(&mut self, expected: &'static str) -> Result<usize, DecodeError> {
+        let count = self.number(expected)?;
+        let left = (self.bytes.len() - self.position) as u64;
+        if count > left {
+            return Err(self.error(expected));
+        }
+        Ok(count as usize)
+    }
+
+    pub(crate) fn string(&mut self, expected: &'static str) -> Result<String, DecodeError> {
+        let length = self.count(expected)?;
+        let bytes = self.take(length, expected)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.error(expected))?;
+        Ok(text.to_owned())
+    }
+
+    pub(crate) fn document(&mut self, expected: &'static str) -> Result<Document, DecodeError> {
+        let left = &self.bytes[self.position..];
+        let length = left.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes));
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let bytes = self.take(length.ok_or_else(|| self.error(expected))?, expected)?;
+        Document::from_reader(bytes).map_err(|_| self.error(expected))
+    }
+
+    pub(crate) fn value(&mut self, expected: &'static str) -> Result<Value, DecodeError> {
+        let mut holder = self.document(expected)?;
+        let value = holder.remove(VALUE).ok_or_else(|| self.error(expected))?;
+        if holder.is_empty() { Ok(value) } else { Err(self.error(expected)) }
+    }
+
+    pub(crate) fn answer(&mut self) -> Result<Result<Value, Error>, DecodeError> {
+        if self.flag("an answer")? {
+            return Ok(Ok(self.value("an answer")?));
+        }
+        let code = self.string("an error code")?;
+        let code = ErrorCode::parse(&code).ok_or_else(|| self.error("a known error code"))?;
+        Ok(Err(Error::new(code, self.string("an error message")?)))
+    }
+}

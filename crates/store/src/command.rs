@@ -1,0 +1,224 @@
+//! The log entry's payload: one write with its reference, in bytes (byte table in
+//! `docs/design/store-format.md`).
+
+use crate::codec::{Reader, Writer};
+use api::{FieldSchema, FieldType, Reference, Request, Schema};
+
+/// The first byte of every command.
+pub const COMMAND_VERSION: u8 = 1;
+
+/// One write as it stands in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// The unique name of the operation.
+    pub reference: Reference,
+    /// The client has the answers of all its references with a sequence below this one.
+    pub acked: u64,
+    /// The clock of the node that took the request, in milliseconds since 1970-01-01 UTC.
+    pub time_ms: u64,
+    /// What to do; a write.
+    pub request: Request,
+}
+
+/// Bytes that are not a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {position}: expected {expected}")]
+pub struct DecodeError {
+    /// Where, in bytes from the start.
+    pub position: usize,
+    /// What should have stood there.
+    pub expected: &'static str,
+}
+
+mod operation {
+    pub(super) const CREATE: u8 = 1;
+    pub(super) const DESTROY: u8 = 2;
+    pub(super) const INSERT: u8 = 3;
+    pub(super) const UPDATE: u8 = 4;
+    pub(super) const DELETE: u8 = 5;
+    pub(super) const WRITE: u8 = 6;
+    pub(super) const SWAP: u8 = 7;
+    pub(super) const CAS: u8 = 8;
+    pub(super) const FORGET: u8 = 9;
+    /// A request that is no write: it is refused when it is applied.
+    pub(super) const REFUSED: u8 = 255;
+}
+
+const INDEX: u8 = 1;
+const UNIQUE: u8 = 2;
+const REQUIRED: u8 = 4;
+
+impl Command {
+    /// The bytes of this command. The request must have passed [`crate::validate`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer(Vec::with_capacity(128));
+        writer.byte(COMMAND_VERSION);
+        write_reference(&mut writer, &self.reference);
+        writer.number(self.acked);
+        writer.number(self.time_ms);
+        write_request(&mut writer, &self.request);
+        writer.0
+    }
+
+    /// Reads what [`Command::encode`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are anything else, with the place.
+    pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte("a command version")? != COMMAND_VERSION {
+            return Err(DecodeError { position: 0, expected: "command version 1" });
+        }
+        let command = Command {
+            reference: read_reference(&mut reader)?,
+            acked: reader.number("an acknowledged sequence")?,
+            time_ms: reader.number("a time")?,
+            request: read_request(&mut reader)?,
+        };
+        reader.end()?;
+        Ok(command)
+    }
+}
+
+pub(crate) fn write_reference(writer: &mut Writer, reference: &Reference) {
+    writer.string(&reference.client);
+    writer.number(reference.sequence);
+}
+
+pub(crate) fn read_reference(reader: &mut Reader<'_>) -> Result<Reference, DecodeError> {
+    let client = reader.string("a client")?;
+    Ok(Reference::new(client, reader.number("a sequence")?))
+}
+
+fn write_request(writer: &mut Writer, request: &Request) {
+    match request {
+        Request::Create { collection, schema } => {
+            writer.byte(operation::CREATE);
+            writer.string(collection);
+            write_schema(writer, schema);
+        }
+        Request::Destroy { collection } => {
+            writer.byte(operation::DESTROY);
+            writer.string(collection);
+        }
+        Request::Insert { collection, documents, list } => {
+            writer.byte(operation::INSERT);
+            writer.string(collection);
+            writer.byte(u8::from(*list));
+            writer.number(documents.len() as u64);
+            for document in documents {
+                writer.document(document);
+            }
+        }
+        Request::Update { collection, filter, changes } => {
+            writer.byte(operation::UPDATE);
+            writer.string(collection);
+            writer.document(filter);
+            writer.document(changes);
+        }
+        Request::Delete { collection, filter } => {
+            writer.byte(operation::DELETE);
+            writer.string(collection);
+            writer.document(filter);
+        }
+        Request::Write { key, value } => {
+            writer.byte(operation::WRITE);
+            writer.string(key);
+            writer.value(value);
+        }
+        Request::Swap { key, value } => {
+            writer.byte(operation::SWAP);
+            writer.string(key);
+            writer.value(value);
+        }
+        Request::Cas { key, expected, value } => {
+            writer.byte(operation::CAS);
+            writer.string(key);
+            writer.value(expected);
+            writer.value(value);
+        }
+        Request::Forget { reference } => {
+            writer.byte(operation::FORGET);
+            write_reference(writer, reference);
+        }
+        Request::Describe { .. }
+        | Request::Search { .. }
+        | Request::Read { .. }
+        | Request::Status { .. }
+        | Request::Members
+        | Request::Hello { .. } => writer.byte(operation::REFUSED),
+    }
+}
+
+fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    const COLLECTION: &str = "a collection name";
+    const KEY: &str = "a key";
+    const VALUE: &str = "a value";
+    const FILTER: &str = "a filter";
+    Ok(match reader.byte("an operation")? {
+        operation::CREATE => {
+            let collection = reader.string(COLLECTION)?;
+            Request::Create { collection, schema: read_schema(reader)? }
+        }
+        operation::DESTROY => Request::Destroy { collection: reader.string(COLLECTION)? },
+        operation::INSERT => {
+            let collection = reader.string(COLLECTION)?;
+            let list = reader.flag("whether a list was sent")?;
+            let count = reader.count("a number of documents")?;
+            let documents = (0..count).map(|_| reader.document("a document"));
+            let documents = documents.collect::<Result<_, _>>()?;
+            Request::Insert { collection, documents, list }
+        }
+        operation::UPDATE => Request::Update {
+            collection: reader.string(COLLECTION)?,
+            filter: reader.document(FILTER)?,
+            changes: reader.document("changes")?,
+        },
+        operation::DELETE => Request::Delete {
+            collection: reader.string(COLLECTION)?,
+            filter: reader.document(FILTER)?,
+        },
+        operation::WRITE => {
+            Request::Write { key: reader.string(KEY)?, value: reader.value(VALUE)? }
+        }
+        operation::SWAP => Request::Swap { key: reader.string(KEY)?, value: reader.value(VALUE)? },
+        operation::CAS => Request::Cas {
+            key: reader.string(KEY)?,
+            expected: reader.value(VALUE)?,
+            value: reader.value(VALUE)?,
+        },
+        operation::FORGET => Request::Forget { reference: read_reference(reader)? },
+        operation::REFUSED => Request::Status { hash: false },
+        _ => return Err(reader.error("a known operation")),
+    })
+}
+
+pub(crate) fn write_schema(writer: &mut Writer, schema: &Schema) {
+    writer.number(schema.fields.len() as u64);
+    for field in &schema.fields {
+        writer.string(&field.name);
+        writer.string(field.kind.as_str());
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        writer.byte(
+            flag(field.index, INDEX) | flag(field.unique, UNIQUE) | flag(field.required, REQUIRED),
+        );
+    }
+}
+
+pub(crate) fn read_schema(reader: &mut Reader<'_>) -> Result<Schema, DecodeError> {
+    let count = reader.count("a number of fields")?;
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        let name = reader.string("a field name")?;
+        let kind = reader.string("a field type")?;
+        let kind = FieldType::parse(&kind).ok_or_else(|| reader.error("a known field type"))?;
+        let flags = reader.byte("field flags")?;
+        if flags & !(INDEX | UNIQUE | REQUIRED) != 0 {
+            return Err(reader.error("known field flags"));
+        }
+        let set = |bit: u8| flags & bit != 0;
+        let (index, unique, required) = (set(INDEX), set(UNIQUE), set(REQUIRED));
+        fields.push(FieldSchema { name, kind, index, unique, required });
+    }
+    Ok(Schema { fields })
+}

@@ -1,0 +1,150 @@
+//! The changes of an apply batch laid over the engine, before they are committed.
+
+use crate::engine::{Batch, Direction, EngineError, Row, Rows, View};
+use bytes::Bytes;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::Bound;
+
+/// A view with changes on top. One apply batch, of many log entries, is one overlay; each entry can
+/// be taken back alone.
+pub(crate) struct Overlay<V> {
+    base: V,
+    changes: BTreeMap<Vec<u8>, Change>,
+    /// What each changed key held before, in order of change, since the last savepoint.
+    undo: Vec<(Vec<u8>, Option<Change>)>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    /// A new value; `fresh` if the base has no such key, so that removing it leaves nothing to do.
+    Put {
+        value: Bytes,
+        fresh: bool,
+    },
+    Delete,
+}
+
+impl Change {
+    fn value(&self) -> Option<Bytes> {
+        match self {
+            Change::Put { value, .. } => Some(value.clone()),
+            Change::Delete => None,
+        }
+    }
+}
+
+impl<V: View> Overlay<V> {
+    pub(crate) fn new(base: V) -> Overlay<V> {
+        Overlay { base, changes: BTreeMap::new(), undo: Vec::new() }
+    }
+
+    /// Everything from here on can be taken back by [`Overlay::roll_back`].
+    pub(crate) fn savepoint(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back everything since the last savepoint.
+    pub(crate) fn roll_back(&mut self) {
+        while let Some((key, before)) = self.undo.pop() {
+            match before {
+                Some(change) => self.changes.insert(key, change),
+                None => self.changes.remove(&key),
+            };
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: impl Into<Bytes>) {
+        let fresh = matches!(self.changes.get(&key), Some(Change::Put { fresh: true, .. }));
+        self.set(key, Change::Put { value: value.into(), fresh });
+    }
+
+    /// Puts a key that neither the base nor the overlay holds.
+    pub(crate) fn put_fresh(&mut self, key: Vec<u8>, value: impl Into<Bytes>) {
+        // After a deletion in this batch the base may still hold the key.
+        let fresh = !self.changes.contains_key(&key);
+        self.set(key, Change::Put { value: value.into(), fresh });
+    }
+
+    pub(crate) fn delete(&mut self, key: Vec<u8>) {
+        if matches!(self.changes.get(&key), Some(Change::Put { fresh: true, .. })) {
+            let before = self.changes.remove(&key);
+            self.undo.push((key, before));
+        } else {
+            self.set(key, Change::Delete);
+        }
+    }
+
+    pub(crate) fn into_batch(self) -> Batch {
+        let changes = self.changes.into_iter().map(|(key, change)| (key, change.value())).collect();
+        Batch { changes }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn base(&self) -> &V {
+        &self.base
+    }
+
+    fn set(&mut self, key: Vec<u8>, change: Change) {
+        let before = self.changes.insert(key.clone(), change);
+        self.undo.push((key, before));
+    }
+}
+
+impl<V: View> View for Overlay<V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.value()),
+            None => self.base.get(key),
+        }
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'_> {
+        let base = self.base.range(from, to, direction);
+        if from >= to {
+            return base;
+        }
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        let changes = self.changes.range::<[u8], _>(bounds);
+        let changes: Box<dyn Iterator<Item = (&Vec<u8>, &Change)> + '_> = match direction {
+            Direction::Forward => Box::new(changes),
+            Direction::Backward => Box::new(changes.rev()),
+        };
+        Box::new(Merge { base: base.peekable(), changes: changes.peekable(), direction })
+    }
+}
+
+/// Rows of the base and the changes in one order; a change hides the base's row of its key.
+struct Merge<'view, C: Iterator<Item = (&'view Vec<u8>, &'view Change)>> {
+    base: Peekable<Rows<'view>>,
+    changes: Peekable<C>,
+    direction: Direction,
+}
+
+impl<'view, C: Iterator<Item = (&'view Vec<u8>, &'view Change)>> Iterator for Merge<'view, C> {
+    type Item = Result<Row, EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let order = match (self.base.peek(), self.changes.peek()) {
+                (None, None) => return None,
+                (Some(Ok((key, _))), Some((changed, _))) => {
+                    let order = key[..].cmp(&changed[..]);
+                    if self.direction == Direction::Forward { order } else { order.reverse() }
+                }
+                (Some(_), _) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+            };
+            if order == Ordering::Less {
+                return self.base.next();
+            }
+            if order == Ordering::Equal {
+                self.base.next();
+            }
+            if let Some((key, Change::Put { value, .. })) = self.changes.next() {
+                return Some(Ok((Bytes::copy_from_slice(key), value.clone())));
+            }
+        }
+    }
+}

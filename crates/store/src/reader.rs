@@ -1,0 +1,100 @@
+//! Queries on other threads, at a consistent view, while the store applies.
+
+use crate::apply::{describe, read_count};
+use crate::catalog::Catalog;
+use crate::engine::{Engine, Snapshots, View};
+use crate::failure::{Failure, Fatal, bad_request, split};
+use crate::pairs;
+use crate::search::Search;
+use crate::store::{Meta, Shared};
+use crate::validate;
+use api::{Document, Error, Request, Value};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Answers queries; clones share what they know of the catalog.
+pub struct Reader<E: Engine> {
+    snapshots: E::Snapshots,
+    shared: Arc<Shared>,
+    /// The catalog of the last view, with its version.
+    catalog: Arc<Mutex<(u64, Arc<Catalog>)>>,
+}
+
+impl<E: Engine> Clone for Reader<E> {
+    fn clone(&self) -> Reader<E> {
+        Reader {
+            snapshots: self.snapshots.clone(),
+            shared: Arc::clone(&self.shared),
+            catalog: Arc::clone(&self.catalog),
+        }
+    }
+}
+
+impl<E: Engine> Reader<E> {
+    pub(crate) fn new(snapshots: E::Snapshots, shared: Arc<Shared>) -> Reader<E> {
+        // Version 0 is that of the empty catalog.
+        Reader { snapshots, shared, catalog: Arc::default() }
+    }
+
+    /// The last applied slot whose effects a query begun now is sure to see.
+    pub fn applied_slot(&self) -> u64 {
+        self.shared.applied_slot.load(Ordering::Acquire)
+    }
+
+    /// Answers a search, a description or a read, at one moment: it sees everything applied before
+    /// the call, and of what is applied meanwhile all batches up to some point.
+    ///
+    /// # Errors
+    /// Outside, this node's trouble; inside, what is wrong with the query. Other requests are bad.
+    pub fn query(&self, request: &Request) -> Result<Result<Value, Error>, Fatal> {
+        split(self.run(request))
+    }
+
+    fn run(&self, request: &Request) -> Result<Value, Failure> {
+        let view = self.snapshots.view();
+        match request {
+            Request::Read { key, empty_if_absent } => {
+                validate::check_key(key)?;
+                match pairs::read(&view, key)? {
+                    Value::Null if *empty_if_absent => Ok(Value::String(String::new())),
+                    value => Ok(value),
+                }
+            }
+            Request::Search { collection, filter, search } => {
+                let search = Search::parse(filter, search)?;
+                let catalog = self.catalog(&view)?;
+                search.run(&view, catalog.get(collection)?)
+            }
+            Request::Describe { collection: Some(name) } => {
+                let catalog = self.catalog(&view)?;
+                let collection = catalog.get(name)?;
+                Ok(describe(collection, read_count(&view, collection.number)?))
+            }
+            Request::Describe { collection: None } => {
+                let catalog = self.catalog(&view)?;
+                let mut all = Document::new();
+                for (name, collection) in &catalog.collections {
+                    let count = read_count(&view, collection.number)?;
+                    all.insert(name.clone(), describe(collection, count));
+                }
+                Ok(Value::Document(all))
+            }
+            _ => Err(bad_request(format!("{} is no query of the store", request.name())).into()),
+        }
+    }
+
+    /// The catalog as the view sees it.
+    fn catalog(&self, view: &impl View) -> Result<Arc<Catalog>, Fatal> {
+        let version = Meta::read(view)?.catalog_version;
+        let mut known = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 == version {
+            return Ok(Arc::clone(&known.1));
+        }
+        let catalog = Arc::new(Catalog::load(view)?);
+        // A view taken earlier may come here later: it must not push a newer catalog out.
+        if version > known.0 {
+            *known = (version, Arc::clone(&catalog));
+        }
+        Ok(catalog)
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether documents fit their collection's schema.
+
+use crate::failure::show;
+use api::value::ID_FIELD;
+use api::{Document, Error, ErrorCode, FieldType, Schema, Value};
+
+/// Checks the declared fields of a document.
+///
+/// # Errors
+/// `schema_violation`, naming collection, document and field.
+pub(crate) fn check(collection: &str, schema: &Schema, document: &Document) -> Result<(), Error> {
+    for field in &schema.fields {
+        let violation = |problem: String| {
+            let id = document.get(ID_FIELD).unwrap_or(&Value::Null);
+            Error::new(
+                ErrorCode::SchemaViolation,
+                format!(
+                    "collection {collection}: document {}: field {}: {problem}",
+                    show(id),
+                    field.name
+                ),
+            )
+        };
+        match document.get(&field.name) {
+            None | Some(Value::Null) if field.required => {
+                return Err(violation("is required and missing".to_owned()));
+            }
+            None | Some(Value::Null) => {}
+            Some(value) if is_of(field.kind, value) => {}
+            Some(value) => {
+                return Err(violation(format!(
+                    "expected {}, found {}",
+                    field.kind.as_str(),
+                    show(value)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_of(kind: FieldType, value: &Value) -> bool {
+    match kind {
+        FieldType::Any => true,
+        FieldType::Str => matches!(value, Value::String(_) | Value::Symbol(_)),
+        FieldType::Int => matches!(value, Value::Int32(_) | Value::Int64(_)),
+        FieldType::Float => matches!(
+            value,
+            Value::Double(_) | Value::Decimal128(_) | Value::Int32(_) | Value::Int64(_)
+        ),
+        FieldType::Bool => matches!(value, Value::Boolean(_)),
+        FieldType::Date => matches!(value, Value::DateTime(_)),
+        FieldType::List => matches!(value, Value::Array(_)),
+        FieldType::Doc => matches!(value, Value::Document(_)),
+    }
+}

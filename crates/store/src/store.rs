@@ -1,0 +1,327 @@
+//! The state machine: applies log entries in order, each batch of them in one engine batch.
+
+use crate::apply::{self, Applying, State};
+use crate::codec::{Reader as Bytes, Writer};
+use crate::command::{Command, DecodeError};
+use crate::engine::{Direction, Engine, View, ViewOf};
+use crate::failure::{Failure, Fatal, bad_request, split};
+use crate::keys;
+use crate::overlay::Overlay;
+use crate::reader::Reader;
+use crate::references::{Known, forgotten};
+use api::{Error, Reference, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Format of the rows; raised when they change.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// One decided log position, as the store sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its position.
+    pub slot: u64,
+    /// The bytes of a [`Command`]; none: the entry has no effect here, only the slot moves on.
+    pub command: Option<&'a [u8]>,
+}
+
+/// What one entry answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The entry's position.
+    pub slot: u64,
+    /// The command's reference; none for an entry without command.
+    pub reference: Option<Reference>,
+    /// The answer; none for an entry without command.
+    pub answer: Option<Result<Value, Error>>,
+    /// Whether this is the first answer of an earlier slot, given again without a second effect.
+    pub repeated: bool,
+}
+
+/// The hash of a store's logical content.
+pub type ContentHash = [u8; 16];
+
+/// The deterministic state machine over an engine.
+///
+/// Invariants:
+/// 1. The rows are a function of the applied entries alone, but for those of destroyed collections.
+/// 2. The applied slot stands in the same engine batch as the effects: whatever a crash leaves, the
+///    store stands at exactly that slot.
+/// 3. Every entry answers the same on every node, refusals included.
+pub struct Store<E: Engine> {
+    engine: E,
+    state: State,
+    shared: Arc<Shared>,
+    failed: bool,
+    #[cfg(feature = "planted-bugs")]
+    planted: Option<crate::PlantedBug>,
+}
+
+/// What readers on other threads see of the store.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) applied_slot: AtomicU64,
+}
+
+/// The row that every batch writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) applied_slot: u64,
+    pub(crate) catalog_version: u64,
+    pub(crate) next_collection: u32,
+}
+
+impl Meta {
+    fn encode(self) -> Vec<u8> {
+        let mut writer = Writer(FORMAT_VERSION.to_be_bytes().to_vec());
+        writer.number(self.applied_slot);
+        writer.number(self.catalog_version);
+        writer.number(u64::from(self.next_collection));
+        writer.0
+    }
+
+    fn decode(row: &[u8]) -> Result<Meta, Fatal> {
+        let damaged =
+            |error: DecodeError| Fatal::Damaged(format!("the store's first row: {error}"));
+        let mut reader = Bytes::new(row);
+        let version = reader.take(2, "a format version").map_err(damaged)?;
+        let found = u16::from_be_bytes([version[0], version[1]]);
+        if found != FORMAT_VERSION {
+            return Err(Fatal::Format { found, known: FORMAT_VERSION });
+        }
+        let mut number = |expected| reader.number(expected).map_err(damaged);
+        let applied_slot = number("an applied slot")?;
+        let catalog_version = number("a catalog version")?;
+        let next_collection = u32::try_from(number("a collection number")?)
+            .map_err(|_| Fatal::Damaged("the store's first row: a collection number".into()))?;
+        reader.end().map_err(damaged)?;
+        Ok(Meta { applied_slot, catalog_version, next_collection })
+    }
+
+    /// The row as a view sees it; a view of an empty engine sees an empty store.
+    pub(crate) fn read(view: &impl View) -> Result<Meta, Fatal> {
+        match view.get(&keys::meta())? {
+            Some(row) => Meta::decode(&row),
+            None => Ok(Meta { applied_slot: 0, catalog_version: 0, next_collection: 1 }),
+        }
+    }
+}
+
+impl<E: Engine> Store<E> {
+    /// Opens the store over an engine, empty or not.
+    ///
+    /// # Errors
+    /// If the engine fails, its data is damaged or of another format.
+    pub fn open(engine: E) -> Result<Store<E>, Fatal> {
+        let view = engine.view();
+        let state = State::load(&view, Meta::read(&view)?)?;
+        let shared = Shared { applied_slot: AtomicU64::new(state.applied_slot) };
+        Ok(Store {
+            engine,
+            state,
+            shared: Arc::new(shared),
+            failed: false,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        })
+    }
+
+    /// The last slot whose entry is applied; 0: none.
+    pub fn applied_slot(&self) -> u64 {
+        self.state.applied_slot
+    }
+
+    /// Applies entries and answers one outcome for each. All of them, and the applied slot, are one
+    /// engine batch; how entries are cut into batches changes nothing that can be seen.
+    ///
+    /// # Errors
+    /// This node's trouble. Nothing of the batch is then to be relied on, and every later call
+    /// fails.
+    ///
+    /// # Panics
+    /// If the slots do not follow the applied one without a gap.
+    pub fn apply(&mut self, entries: &[Entry<'_>]) -> Result<Vec<Outcome>, Fatal> {
+        if self.failed {
+            return Err(Fatal::Stopped);
+        }
+        let result = self.apply_batch(entries);
+        self.failed = result.is_err();
+        result
+    }
+
+    /// A handle for queries on other threads.
+    pub fn reader(&self) -> Reader<E> {
+        Reader::new(self.engine.snapshots(), Arc::clone(&self.shared))
+    }
+
+    /// Makes everything applied so far durable.
+    ///
+    /// # Errors
+    /// This node's trouble: every later call fails.
+    pub fn persist(&mut self) -> Result<(), Fatal> {
+        if self.failed {
+            return Err(Fatal::Stopped);
+        }
+        let result = self.engine.persist();
+        self.failed = result.is_err();
+        Ok(result?)
+    }
+
+    /// The applied slot and the hash of the content at it: catalog, documents, key-value pairs,
+    /// references with their answers. The same on every node that applied the same entries, however
+    /// they were batched and whatever the engine.
+    ///
+    /// # Errors
+    /// If the engine fails or finds damage.
+    pub fn content_hash(&self) -> Result<(u64, ContentHash), Fatal> {
+        let view = self.engine.view();
+        Ok((self.state.applied_slot, content_hash(&view, &self.state)?))
+    }
+
+    /// Checks by reading everything that indexes, counts and memory agree with the documents.
+    ///
+    /// # Errors
+    /// The first thing that does not agree, as damage.
+    pub fn verify(&self) -> Result<(), Fatal> {
+        let view = self.engine.view();
+        apply::verify(&view, &self.state)?;
+        if State::load(&view, Meta::read(&view)?)? != self.state {
+            return Err(Fatal::Damaged("what is in memory is not what is stored".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The engine, for its own measures.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// Plants a bug, for a test that must notice it.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: crate::PlantedBug) {
+        self.planted = Some(bug);
+    }
+
+    /// Other bounds of the reference table, for tests.
+    #[cfg(feature = "planted-bugs")]
+    pub fn set_reference_limits(&mut self, count: usize, bytes: u64) {
+        self.state.references.set_limits(count, bytes);
+    }
+
+    fn apply_batch(&mut self, entries: &[Entry<'_>]) -> Result<Vec<Outcome>, Fatal> {
+        let mut overlay = Overlay::new(self.engine.view());
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let next = self.state.applied_slot + 1;
+            assert!(entry.slot == next, "slot {} applied where {next} follows", entry.slot);
+            self.state.applied_slot = entry.slot;
+            outcomes.push(self.apply_entry(&mut overlay, entry)?);
+        }
+        if outcomes.is_empty() {
+            return Ok(outcomes);
+        }
+        self.applying(&mut overlay).sweep()?;
+        let meta = Meta {
+            applied_slot: self.state.applied_slot,
+            catalog_version: self.state.catalog_version,
+            next_collection: self.state.next_collection,
+        };
+        #[cfg(feature = "planted-bugs")]
+        if self.planted == Some(crate::PlantedBug::SlotInAnotherBatch) {
+            self.engine.commit(
+                std::mem::replace(&mut overlay, Overlay::new(self.engine.view())).into_batch(),
+            )?;
+        }
+        overlay.put(keys::meta(), meta.encode());
+        self.engine.commit(overlay.into_batch())?;
+        // Readers that see this slot must see its effects: the commit stands before it.
+        self.shared.applied_slot.store(self.state.applied_slot, Ordering::Release);
+        Ok(outcomes)
+    }
+
+    fn applying<'a>(&'a mut self, overlay: &'a mut Overlay<ViewOf<E>>) -> Applying<'a, ViewOf<E>> {
+        Applying {
+            overlay,
+            state: &mut self.state,
+            #[cfg(feature = "planted-bugs")]
+            planted: self.planted,
+        }
+    }
+
+    fn apply_entry(
+        &mut self,
+        overlay: &mut Overlay<ViewOf<E>>,
+        entry: &Entry<'_>,
+    ) -> Result<Outcome, Fatal> {
+        let slot = entry.slot;
+        let Some(bytes) = entry.command else {
+            return Ok(Outcome { slot, reference: None, answer: None, repeated: false });
+        };
+        let command = Command::decode(bytes).map_err(|error| Fatal::Command { slot, error })?;
+        let (answer, repeated) = self.apply_command(overlay, slot, &command)?;
+        Ok(Outcome { slot, reference: Some(command.reference), answer: Some(answer), repeated })
+    }
+
+    fn apply_command(
+        &mut self,
+        overlay: &mut Overlay<ViewOf<E>>,
+        slot: u64,
+        command: &Command,
+    ) -> Result<(Result<Value, Error>, bool), Fatal> {
+        let reference = &command.reference;
+        if reference.sequence == u64::MAX {
+            // The mark that forgets it could not be written.
+            return Ok((Err(bad_request("ref: the sequence is too great")), false));
+        }
+        match self.state.references.find(reference) {
+            Known::Forgotten => Ok((Err(forgotten(reference)), false)),
+            Known::Answered(first) => {
+                let answer = self.state.references.answer(overlay, first);
+                self.state.references.acknowledge(overlay, reference, command.acked, slot);
+                let answer = split(answer)?;
+                Ok((answer.and_then(|answer| answer), true))
+            }
+            Known::New => {
+                overlay.savepoint();
+                let result = self.applying(overlay).run(&command.request);
+                if let Err(Failure::Rejected(_)) = result {
+                    overlay.roll_back();
+                }
+                let answer = split(result)?;
+                #[cfg(feature = "planted-bugs")]
+                if self.planted == Some(crate::PlantedBug::ReferencesNotWritten) {
+                    return Ok((answer, false));
+                }
+                self.state.references.record(overlay, reference, command.acked, slot, &answer);
+                Ok((answer, false))
+            }
+        }
+    }
+}
+
+/// Hashes every row of the logical content, each with its length, in key order.
+fn content_hash(view: &impl View, state: &State) -> Result<ContentHash, Fatal> {
+    let mut ranges = vec![
+        keys::family_range(keys::family::CATALOG),
+        keys::family_range(keys::family::PAIR),
+        keys::family_range(keys::family::REFERENCE),
+        keys::family_range(keys::family::CLIENT),
+    ];
+    // Rows of destroyed collections go at a pace that depends on batching.
+    for collection in state.catalog.collections.values() {
+        ranges.push(keys::prefix_range(&keys::documents(collection.number)));
+    }
+    let mut hasher = Xxh3::new();
+    hasher.update(&state.next_collection.to_be_bytes());
+    for (from, to) in ranges {
+        for row in view.range(&from, &to, Direction::Forward) {
+            let (key, value) = row?;
+            for bytes in [key, value] {
+                hasher.update(&(bytes.len() as u64).to_be_bytes());
+                hasher.update(&bytes);
+            }
+        }
+    }
+    Ok(hasher.digest128().to_be_bytes())
+}

@@ -1,0 +1,210 @@
+//! Checks of a request that need no data, made before it costs a log entry.
+
+use crate::failure::{bad_request, too_large};
+use crate::filter::Filter;
+use crate::search::Search;
+use crate::update::Update;
+use api::limits::{
+    DOCUMENT_BYTES_MAX, INDEXES_PER_COLLECTION_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NESTING_MAX,
+    REFERENCE_CLIENT_BYTES_MAX,
+};
+use api::value::ID_FIELD;
+use api::{Document, Error, Request, Schema, Value};
+
+/// Checks everything about a request that does not depend on the store's content: names, sizes,
+/// nesting, the grammar of filters, updates and schemas.
+///
+/// # Errors
+/// What the request would be refused with when applied, or that it is too large.
+pub fn validate(request: &Request) -> Result<(), Error> {
+    match request {
+        Request::Create { collection, schema } => {
+            check_collection_name(collection)?;
+            check_schema(schema)
+        }
+        Request::Describe { collection } => {
+            collection.as_deref().map_or(Ok(()), check_collection_name)
+        }
+        Request::Destroy { collection } => check_collection_name(collection),
+        Request::Insert { collection, documents, .. } => {
+            check_collection_name(collection)?;
+            if documents.is_empty() {
+                return Err(bad_request("insert: the list of documents is empty"));
+            }
+            let mut size = 0;
+            for document in documents {
+                size += check_document("insert: a document", document)?;
+                check_id(document.get(ID_FIELD))?;
+            }
+            check_size("insert: all documents together", size)
+        }
+        Request::Search { collection, filter, search } => {
+            check_collection_name(collection)?;
+            check_document("search: the filter", filter)?;
+            Search::parse(filter, search).map(|_| ())
+        }
+        Request::Update { collection, filter, changes } => {
+            check_collection_name(collection)?;
+            let size = check_document("update: the filter", filter)?;
+            Filter::parse(filter)?;
+            let size = size + check_document("update: the changes", changes)?;
+            check_size("update: filter and changes together", size)?;
+            Update::parse(changes).map(|_| ())
+        }
+        Request::Delete { collection, filter } => {
+            check_collection_name(collection)?;
+            check_document("delete: the filter", filter)?;
+            Filter::parse(filter).map(|_| ())
+        }
+        Request::Read { key, .. } => check_key(key),
+        Request::Write { key, value } | Request::Swap { key, value } => {
+            check_key(key)?;
+            check_value("the value", value).map(|_| ())
+        }
+        Request::Cas { key, expected, value } => {
+            check_key(key)?;
+            let size =
+                check_value("the expected value", expected)? + check_value("the value", value)?;
+            check_size("cas: both values together", size)
+        }
+        Request::Forget { reference } => {
+            let length = reference.client.len();
+            if length == 0 || length > REFERENCE_CLIENT_BYTES_MAX {
+                return Err(bad_request(format!(
+                    "forget: a reference is 1 to {REFERENCE_CLIENT_BYTES_MAX} bytes of client; \
+                     this one has {length}"
+                )));
+            }
+            Ok(())
+        }
+        Request::Status { .. } | Request::Members | Request::Hello { .. } => Ok(()),
+    }
+}
+
+/// A document can be found by any `_id` but a list, null and its like, and regular expressions.
+pub(crate) fn check_id(id: Option<&Value>) -> Result<(), Error> {
+    match id {
+        None => Err(bad_request("insert: a document has no _id")),
+        Some(Value::Array(_) | Value::Null | Value::Undefined | Value::RegularExpression(_)) => {
+            Err(bad_request(
+                "insert: _id may be any value but a list, null, undefined or a regular expression",
+            ))
+        }
+        Some(Value::Document(id)) if id.keys().any(|name| name.starts_with('$')) => {
+            Err(bad_request("insert: a field name in _id begins with $; take another name"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+pub(crate) fn check_key(key: &str) -> Result<(), Error> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(too_large(format!(
+            "the key has {} bytes; the most is {KEY_BYTES_MAX}",
+            key.len()
+        )));
+    }
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(bad_request(format!(
+            "{what}: a name has 1 to {NAME_BYTES_MAX} bytes; {:?} has {}",
+            name.chars().take(40).collect::<String>(),
+            name.len()
+        )));
+    }
+    if name.contains('\0') {
+        return Err(bad_request(format!("{what}: {name:?} contains a zero byte")));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_collection_name(name: &str) -> Result<(), Error> {
+    check_name("collection", name)?;
+    if name.contains('$') {
+        return Err(bad_request(format!("collection: {name:?} contains $; take another name")));
+    }
+    Ok(())
+}
+
+/// Checks what a collection declares.
+pub(crate) fn check_schema(schema: &Schema) -> Result<(), Error> {
+    for (position, field) in schema.fields.iter().enumerate() {
+        check_name("schema", &field.name)?;
+        if field.name.contains('.') || field.name.starts_with('$') {
+            return Err(bad_request(format!(
+                "schema: field {:?} contains a dot or begins with $; declare single names",
+                field.name
+            )));
+        }
+        if field.name == ID_FIELD {
+            return Err(bad_request(
+                "schema: _id is always there, unique and indexed; leave it out",
+            ));
+        }
+        if schema.fields[..position].iter().any(|other| other.name == field.name) {
+            return Err(bad_request(format!("schema: field {:?} stands twice", field.name)));
+        }
+    }
+    let indexes = schema.fields.iter().filter(|field| field.index || field.unique).count();
+    if indexes > INDEXES_PER_COLLECTION_MAX {
+        return Err(too_large(format!(
+            "schema: {indexes} indexed fields; the most is {INDEXES_PER_COLLECTION_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_size(what: &str, size: usize) -> Result<(), Error> {
+    if size > DOCUMENT_BYTES_MAX {
+        return Err(too_large(format!(
+            "{what} takes {size} bytes of BSON; the most is {DOCUMENT_BYTES_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks nesting, names and size, and answers the size in bytes.
+pub(crate) fn check_document(what: &str, document: &Document) -> Result<usize, Error> {
+    check_nesting(what, document, 1)?;
+    let size = document.to_vec().map_err(|error| bad_request(format!("{what}: {error}")))?.len();
+    check_size(what, size)?;
+    Ok(size)
+}
+
+fn check_value(what: &str, value: &Value) -> Result<usize, Error> {
+    let mut holder = Document::new();
+    holder.insert("", value.clone());
+    check_document(what, &holder)
+}
+
+fn check_nesting(what: &str, document: &Document, level: usize) -> Result<(), Error> {
+    for (name, value) in document {
+        if name.contains('\0') {
+            return Err(bad_request(format!("{what}: field name {name:?} contains a zero byte")));
+        }
+        check_value_nesting(what, value, level)?;
+    }
+    Ok(())
+}
+
+/// `level`: that of the document or list in which the value stands.
+fn check_value_nesting(what: &str, value: &Value, level: usize) -> Result<(), Error> {
+    let inner = match value {
+        Value::Document(_) | Value::Array(_) | Value::JavaScriptCodeWithScope(_) => level + 1,
+        _ => return Ok(()),
+    };
+    if inner > NESTING_MAX {
+        return Err(too_large(format!("{what} nests deeper than {NESTING_MAX} levels")));
+    }
+    match value {
+        Value::Document(document) => check_nesting(what, document, inner),
+        Value::JavaScriptCodeWithScope(code) => check_nesting(what, &code.scope, inner),
+        Value::Array(elements) => {
+            elements.iter().try_for_each(|element| check_value_nesting(what, element, inner))
+        }
+        _ => Ok(()),
+    }
+}
