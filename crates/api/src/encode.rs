@@ -55,7 +55,7 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             value(new, out);
         }
         Request::Forget { reference } => text(&reference.to_string(), out),
-        Request::Status | Request::Members => {}
+        Request::Status { .. } | Request::Members => {}
         Request::Hello { frame_length_bytes } => {
             // Writing to a vector does not fail.
             let _ = write!(out, ",{{\"frame\":{frame_length_bytes}}}");
@@ -124,6 +124,9 @@ fn options_document(call: &Call) -> Document {
     }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
+        Request::Status { hash: true } => {
+            document.insert("hash", true);
+        }
         Request::Read { empty_if_absent: true, .. } => {
             document.insert("empty", true);
         }

@@ -214,7 +214,7 @@ fn parse_operation(
             let text = arguments.text()?;
             Request::Forget { reference: Reference::parse(&text)? }
         }
-        "status" => Request::Status,
+        "status" => Request::Status { hash: options.boolean("hash")?.unwrap_or(false) },
         "members" => Request::Members,
         "hello" => hello(&arguments.document()?)?,
         other => return Err(unknown_operation(other)),

@@ -131,7 +131,11 @@ pub enum Request {
         reference: Reference,
     },
     /// `["status"]` (X3). Answer: a document.
-    Status,
+    Status {
+        /// Option `hash`: also the hash of the store's whole content, as `hash`, and the applied slot
+        /// it holds for, as `hash_slot`. It reads the whole store.
+        hash: bool,
+    },
     /// `["members"]` (X3). Answer: a list of documents.
     Members,
     /// `["hello", {"frame":4}]` (X2): the connection's frame length field. Answered by the gateway.
@@ -190,7 +194,7 @@ impl Request {
             Request::Swap { .. } => "swap",
             Request::Cas { .. } => "cas",
             Request::Forget { .. } => "forget",
-            Request::Status => "status",
+            Request::Status { .. } => "status",
             Request::Members => "members",
             Request::Hello { .. } => "hello",
         }

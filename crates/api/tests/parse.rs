@@ -357,7 +357,8 @@ fn any_request() -> impl Strategy<Value = Request> {
             value
         }),
         any_reference().prop_map(|reference| Request::Forget { reference }),
-        Just(Request::Status),
+        Just(Request::Status { hash: false }),
+        Just(Request::Status { hash: true }),
         Just(Request::Members),
     ]
 }

@@ -183,7 +183,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn status(&self) -> Result<Value, Error> {
-        self.request(Request::Status).await
+        self.request(Request::Status { hash: false }).await
     }
 
     /// The members of the group.

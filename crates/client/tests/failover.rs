@@ -232,7 +232,8 @@ async fn the_deadline_ends_it_and_says_what_is_known() {
     assert!(error.message.contains(&down.address), "{error}");
     assert!(down.calls().len() > 1);
     // A call's own time goes before the client's.
-    let mut call = Call { request: Request::Status, options: api::Options::default() };
+    let mut call =
+        Call { request: Request::Describe { collection: None }, options: api::Options::default() };
     call.options.timeout_ms = Some(30);
     client.call(call).await.expect_err("down");
     let told = down.calls().last().and_then(|call| call.options.timeout_ms).expect("a time");

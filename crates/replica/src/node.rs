@@ -123,7 +123,8 @@ pub enum Output {
         entries: Vec<(Slot, Option<Bytes>)>,
     },
     /// Look this up in the store, now or later, and give the answer to the client: this node's part is
-    /// done.
+    /// done. For a [`Request::Status`] the answer is [`Replica::status_document`] with the store's
+    /// content hash added.
     Query {
         /// Whose.
         id: RequestId,
@@ -268,7 +269,10 @@ impl Replica {
 
     fn on_request(&mut self, id: RequestId, call: Call, now_ms: u64) {
         match call.request {
-            Request::Status => {
+            Request::Status { hash: true } => {
+                self.outputs.push(Output::Query { id, request: call.request });
+            }
+            Request::Status { hash: false } => {
                 let status = self.status_document();
                 self.reply(id, Ok(Value::Document(status)));
             }

@@ -71,7 +71,7 @@ impl<V: View> Applying<'_, V> {
             Request::Describe { .. }
             | Request::Search { .. }
             | Request::Read { .. }
-            | Request::Status
+            | Request::Status { .. }
             | Request::Members
             | Request::Hello { .. } => Err(bad_request(format!(
                 "{} is no write; it does not go through the log",

@@ -144,7 +144,7 @@ fn write_request(writer: &mut Writer, request: &Request) {
         Request::Describe { .. }
         | Request::Search { .. }
         | Request::Read { .. }
-        | Request::Status
+        | Request::Status { .. }
         | Request::Members
         | Request::Hello { .. } => writer.byte(operation::REFUSED),
     }
@@ -188,7 +188,7 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
             value: reader.value(VALUE)?,
         },
         operation::FORGET => Request::Forget { reference: read_reference(reader)? },
-        operation::REFUSED => Request::Status,
+        operation::REFUSED => Request::Status { hash: false },
         _ => return Err(reader.error("a known operation")),
     })
 }

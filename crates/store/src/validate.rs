@@ -77,7 +77,7 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             }
             Ok(())
         }
-        Request::Status | Request::Members | Request::Hello { .. } => Ok(()),
+        Request::Status { .. } | Request::Members | Request::Hello { .. } => Ok(()),
     }
 }
 
