@@ -2,7 +2,7 @@
 //!
 //! This crate is the vocabulary shared by every other one: [values](value) and their total
 //! [order], [requests](request) and their [options](request::Options), [replies](error) with
-//! stable error codes, [references](reference) that make a retry harmless, the [schema] of a
+//! stable error codes, [references](mod@reference) that make a retry harmless, the [schema] of a
 //! collection, the [JSON](json) form of all of them and the [frames](frame) that carry them.
 //!
 //! **Invariants of absence.** No socket, no file, no clock, no thread, no randomness: bytes come in

@@ -372,3 +372,29 @@ async fn answers_from_another_thread_wake_the_connection() {
     }
     thread.join().expect("no panic");
 }
+
+/// Ten thousand clients that hardly ever speak: each costs little and is still served.
+#[tokio::test]
+async fn idle_connections_are_cheap_and_stay_alive() {
+    let service = Script::default();
+    let settings = Arc::new(Settings::default());
+    let (_, server) = tokio::io::duplex(64);
+    let future = native::serve(server, b"", service.clone(), Arc::clone(&settings));
+    assert!(size_of_val(&future) <= 768, "{} bytes", size_of_val(&future));
+    let mut clients = Vec::new();
+    for _ in 0..10_000 {
+        let (stream, server) = tokio::io::duplex(64);
+        tokio::spawn(native::serve(server, b"", service.clone(), Arc::clone(&settings)));
+        clients.push(stream);
+    }
+    for _ in 0..2 {
+        for client in &mut clients {
+            client.write_all(b"\x00\x0e[\"read\", \"ab\"]").await.expect("sent");
+        }
+        for client in &mut clients {
+            let mut answer = [0; 13];
+            client.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(&answer, b"\x00\x0b[\"ok\",\"ab\"]");
+        }
+    }
+}

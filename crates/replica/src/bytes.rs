@@ -37,7 +37,7 @@ pub fn encode_peer_message(message: &PeerMessage, out: &mut Vec<u8>) {
 pub fn decode_peer_message(mut bytes: Bytes) -> Result<PeerMessage, Malformed> {
     let short = Malformed { what: "peer message" };
     let kind = bytes.try_get_u8().map_err(|_| short)?;
-    let mut number = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| short);
+    let number = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| short);
     match kind {
         1 => decode_message(bytes).map(PeerMessage::Paxos),
         2 => Ok(PeerMessage::Forward { token: number(&mut bytes)?, command: bytes }),

@@ -1,0 +1,50 @@
+//! The command line (spec §2).
+
+use clap::{Args, Parser, Subcommand};
+
+/// MondongoDB: a replicated, fault-tolerant document and key-value store.
+#[derive(Debug, Parser)]
+#[command(name = "mondongo", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Talk to a group of nodes: a prompt, or commands from -c or a pipe
+    Cli(CliArguments),
+}
+
+/// Talk to a group of nodes.
+#[derive(Debug, Args)]
+#[command(after_long_help = CLI_HELP)]
+pub(crate) struct CliArguments {
+    /// Members of the group, any of them: HOST:PORT[,HOST:PORT…]; or the word help
+    #[arg(value_name = "HOST:PORT[,HOST:PORT…]")]
+    pub(crate) members: String,
+
+    /// Run this command instead of opening the prompt; may be given several times
+    #[arg(short = 'c', long = "command", value_name = "COMMAND")]
+    pub(crate) commands: Vec<String>,
+
+    /// Answer every command with one line of JSON: ["ok", result] or ["ko", reason]
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CLI_HELP: &str = "\
+Commands come from -c, else from the input if it is no terminal, else from a prompt.
+After a command that fails the next one is run, except when no node can be reached.
+The exit status is 0 if every command succeeded, else 1; 2 for wrong arguments.
+Blank lines and lines that begin with # are skipped.
+
+The prompt keeps its history in the file that MONDONGO_HISTORY names (empty: nowhere),
+else in mondongo/history in XDG_STATE_HOME or ~/.local/state.
+
+Examples:
+  mondongo cli localhost:8000
+  mondongo cli localhost:8000,localhost:8001 -c 'search users age>10'
+  mondongo cli localhost:8000 --json < commands.txt
+  mondongo cli help";

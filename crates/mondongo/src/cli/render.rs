@@ -1,0 +1,164 @@
+//! Answers as the prompt shows them, in the words of the founding document.
+
+use api::value::{Document, ID_FIELD};
+use api::{FieldSchema, Schema, Value, json};
+
+/// What `help` says.
+pub(super) const HELP: &str = "\
+Usage: mondongo cli <host:port>[,<host:port>...]
+Available commands within the prompt
+  help: show this message
+  addcol <name> {key=val,}+: add a new collection with the specified schema
+  rmcol <name>: remove the specified collection
+  desc [<col>]: describe the store, or one collection
+  add <col> {key=val,}+: add a new document with the specified attributes
+  search <col> <query>: obtain all the documents which meet the specified query
+  update <col> <query> {key=val,}+: update the documents meeting the query
+  remove <col> <query>: remove the documents which meet the specified query
+  get <key>: show the value of a key
+  put <key> <value>: set the value of a key (null removes it)
+  swap <key> <value>: set the value of a key and show the one before
+  cas <key> <expected> <value>: set the value of a key if it is the expected one
+  status: show the state of the node
+  members: show the members of the group
+  [\"operation\", ...]: send a request as JSON and show its answer
+  exit: close the current connection
+Types in a schema: str int float bool date list doc any; * before a name: indexed
+Queries: field OP value with = != > >= < <=, divided by spaces; * for all documents
+Quotes protect spaces and commas; the word set may divide query and changes of update
+";
+
+/// The answer to `search`.
+pub(super) fn documents(answer: &Value) -> String {
+    let mut text = String::from("Results:\n");
+    let Value::Array(documents) = answer else { return text + &scalar(answer) + "\n" };
+    if documents.is_empty() {
+        text.push_str("  (none)\n");
+    }
+    for document in documents {
+        match document {
+            Value::Document(document) => add_document(document, &mut text),
+            other => text += &format!("- {}\n", scalar(other)),
+        }
+    }
+    text
+}
+
+/// A sentence on how many documents something was done with: `Doc updated.`, `3 docs updated.`
+pub(super) fn count(answer: &Value, done: &str) -> String {
+    match answer {
+        Value::Int64(1) | Value::Int32(1) => format!("Doc {done}.\n"),
+        number => format!("{} docs {done}.\n", scalar(number)),
+    }
+}
+
+/// The answer to `desc`: collections with their schemas.
+pub(super) fn collections(described: &[(String, Schema, Value)]) -> String {
+    let mut text = String::from("Collections:\n");
+    if described.is_empty() {
+        text.push_str("  (none)\n");
+    }
+    for (name, schema, count) in described {
+        let count = match count {
+            Value::Int64(1) | Value::Int32(1) => "1 doc".to_string(),
+            number => format!("{} docs", scalar(number)),
+        };
+        text += &format!("- {name}: {count}\n");
+        for field in &schema.fields {
+            text += &format!("  {}\n", declaration(field));
+        }
+    }
+    text
+}
+
+/// A document or a list of documents about a node or the group.
+pub(super) fn report(answer: &Value) -> String {
+    let mut text = String::new();
+    match answer {
+        Value::Document(document) => {
+            for (name, value) in document {
+                text += &format!("{name}: {}\n", scalar(value));
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                add_report_item(item, &mut text);
+            }
+        }
+        other => text += &format!("{}\n", scalar(other)),
+    }
+    text
+}
+
+/// A value in one line: text as it is unless it holds control characters, dates and object ids as
+/// their text, all else as JSON.
+pub(super) fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.chars().any(char::is_control) => text.clone(),
+        Value::DateTime(date) => {
+            date.try_to_rfc3339_string().unwrap_or_else(|_| json::to_string(value))
+        }
+        Value::ObjectId(id) => id.to_hex(),
+        other => json::to_string(other),
+    }
+}
+
+/// A line and below it a mark at the place that is wrong.
+pub(super) fn pointer(line: &str, position: usize) -> String {
+    // A tab takes the same room in both lines.
+    let blank = |character: char| if character == '\t' { '\t' } else { ' ' };
+    let indent: String = line.chars().take(position).map(blank).collect();
+    format!("{line}\n{indent}^\n")
+}
+
+fn add_document(document: &Document, text: &mut String) {
+    let id = document.get(ID_FIELD).map_or_else(|| "(none)".to_string(), scalar);
+    *text += &format!("- id: {id}\n");
+    for (name, value) in document.iter().filter(|(name, _)| *name != ID_FIELD) {
+        *text += &format!("  {name}: {}\n", scalar(value));
+    }
+}
+
+fn add_report_item(item: &Value, text: &mut String) {
+    let Value::Document(document) = item else {
+        *text += &format!("- {}\n", scalar(item));
+        return;
+    };
+    for (position, (name, value)) in document.iter().enumerate() {
+        let bullet = if position == 0 { "-" } else { " " };
+        *text += &format!("{bullet} {name}: {}\n", scalar(value));
+    }
+}
+
+fn declaration(field: &FieldSchema) -> String {
+    let star = if field.index { "*" } else { "" };
+    let unique = if field.unique { " unique" } else { "" };
+    let required = if field.required { " required" } else { "" };
+    format!("{star}{}: {}{unique}{required}", field.name, field.kind.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_pointed_at_in_characters() {
+        assert_eq!(pointer("añadir x", 7), "añadir x\n       ^\n");
+        assert_eq!(pointer("a\tb", 2), "a\tb\n \t^\n");
+    }
+
+    #[test]
+    fn text_is_shown_as_it_is_unless_it_would_break_the_line() {
+        assert_eq!(scalar(&Value::String("a b".into())), "a b");
+        assert_eq!(scalar(&Value::String("a\nb".into())), r#""a\nb""#);
+        assert_eq!(scalar(&Value::Int64(18)), "18");
+        assert_eq!(scalar(&Value::Array(vec![Value::String("a".into())])), r#"["a"]"#);
+    }
+
+    #[test]
+    fn counts_speak_of_one_and_of_many() {
+        assert_eq!(count(&Value::Int64(1), "updated"), "Doc updated.\n");
+        assert_eq!(count(&Value::Int64(0), "updated"), "0 docs updated.\n");
+        assert_eq!(count(&Value::Int64(3), "removed"), "3 docs removed.\n");
+    }
+}

@@ -1,0 +1,144 @@
+//! One simulated client: one operation under way, retried anywhere under one reference.
+
+use crate::checker::{Action, Operation};
+use crate::plan::Plan;
+use api::{Call, Document, Options, Reference, Request, Value};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+
+/// The collection that clients insert into.
+pub(crate) const COLLECTION: &str = "things";
+
+/// What a client is doing.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) number: u64,
+    pub(crate) call: Call,
+    pub(crate) key: usize,
+    pub(crate) start_us: u64,
+    pub(crate) attempt: u64,
+}
+
+/// What an answer means for the checkers.
+pub(crate) enum Meaning {
+    /// For the history of a key.
+    Key(usize, Operation),
+    /// A document was inserted.
+    Inserted(String),
+    /// Nothing to check.
+    Nothing,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) index: usize,
+    pub(crate) current: Option<Current>,
+    done: u64,
+    last_seen: BTreeMap<usize, Value>,
+}
+
+impl Client {
+    pub(crate) fn new(index: usize) -> Client {
+        Client { index, current: None, done: 0, last_seen: BTreeMap::new() }
+    }
+
+    pub(crate) fn is_done(&self, plan: &Plan) -> bool {
+        self.current.is_none() && self.done >= plan.operations as u64
+    }
+
+    /// Begins the next operation.
+    pub(crate) fn begin(&mut self, plan: &Plan, rng: &mut Rng, now_us: u64) -> &Current {
+        self.done += 1;
+        let number = self.done;
+        let key = rng.usize(..plan.keys);
+        let name = format!("key-{key}");
+        let value = Value::String(format!("v{}-{number}", self.index));
+        let request = match rng.u8(..10) {
+            _ if self.index == 0 && number == 1 => {
+                Request::Create { collection: COLLECTION.to_owned(), schema: schema() }
+            }
+            0..=2 => Request::Read { key: name, empty_if_absent: false },
+            3..=5 => Request::Write { key: name, value },
+            6 | 7 => Request::Swap { key: name, value },
+            8 => {
+                let expected = self.last_seen.get(&key).cloned().unwrap_or(Value::Null);
+                Request::Cas { key: name, expected, value }
+            }
+            _ => {
+                let mut document = Document::new();
+                document.insert("_id", value.clone());
+                document.insert("n", i64::try_from(number).unwrap_or(0));
+                let documents = vec![document];
+                Request::Insert { collection: COLLECTION.to_owned(), documents, list: false }
+            }
+        };
+        let mut options = Options { timeout_ms: Some(rng.u64(100..2_000)), ..Options::default() };
+        if request.is_write() {
+            options.reference = Some(Reference::new(format!("client-{}", self.index), number));
+            options.acked = (rng.f64() < plan.piggyback).then_some(number);
+        }
+        let call = Call { request, options };
+        self.current.insert(Current { number, call, key, start_us: now_us, attempt: 0 })
+    }
+
+    /// Ends the operation with its answer.
+    ///
+    /// # Errors
+    /// If no correct store answers so.
+    pub(crate) fn finish(&mut self, answer: &Value, now_us: u64) -> Result<Meaning, String> {
+        let Some(current) = self.current.take() else { return Ok(Meaning::Nothing) };
+        let action = match current.call.request {
+            Request::Read { .. } => Action::Read(answer.clone()),
+            Request::Write { value, .. } => Action::Write(value),
+            Request::Swap { value, .. } => Action::Swap(answer.clone(), value),
+            Request::Cas { expected, value, .. } => cas_action(expected, value, answer)?,
+            Request::Insert { documents, .. } => {
+                let id = documents[0].get_str("_id").unwrap_or_default().to_owned();
+                return Ok(Meaning::Inserted(id));
+            }
+            _ => return Ok(Meaning::Nothing),
+        };
+        let seen = match &action {
+            Action::Read(value) | Action::Write(value) | Action::Swap(_, value) => value.clone(),
+        };
+        self.last_seen.insert(current.key, seen);
+        let (client, start_us) = (self.index, current.start_us);
+        let operation = Operation { client, start_us, end_us: now_us, action };
+        Ok(Meaning::Key(current.key, operation))
+    }
+}
+
+/// What a write may have done that got no answer by the end of the run.
+pub(crate) fn unanswered(client: usize, current: Current) -> Option<(usize, Operation)> {
+    let action = match current.call.request {
+        Request::Write { value, .. } | Request::Swap { value, .. } => Action::Write(value),
+        Request::Cas { expected, value, .. } => Action::Swap(expected, value),
+        _ => return None,
+    };
+    let operation = Operation { client, start_us: current.start_us, end_us: u64::MAX, action };
+    Some((current.key, operation))
+}
+
+fn cas_action(expected: Value, value: Value, answer: &Value) -> Result<Action, String> {
+    let document = answer.as_document().ok_or_else(|| format!("cas answered {answer:?}"))?;
+    if document.get_bool("swapped").unwrap_or(false) {
+        return Ok(Action::Swap(expected, value));
+    }
+    let current = document.get("current").cloned().unwrap_or(Value::Null);
+    if current == expected {
+        return Err(format!("cas was refused although the value is {current:?}, as expected"));
+    }
+    Ok(Action::Read(current))
+}
+
+fn schema() -> api::Schema {
+    let field = api::FieldSchema {
+        name: "n".to_owned(),
+        kind: api::FieldType::Int,
+        index: true,
+        unique: false,
+        required: false,
+    };
+    api::Schema { fields: vec![field] }
+}
