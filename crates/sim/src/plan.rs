@@ -24,6 +24,8 @@ pub struct Plan {
     pub clients: usize,
     /// Operations of each client.
     pub operations: usize,
+    /// Most time between an answer and the client's next operation.
+    pub think_us: u64,
     /// Keys they share.
     pub keys: usize,
     /// How long faults go on.
@@ -75,21 +77,25 @@ impl Plan {
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x51a7_0000);
         let often = |rng: &mut Rng, choices: &[u64]| choices[rng.usize(..choices.len())];
+        let is_dense = rng.u8(..4) == 0;
         let founders = [1, 2, 3, 3, 3, 3, 3, 5][rng.usize(..8)];
         let joiners = [0, 0, 0, 1, 1, 2][rng.usize(..6)];
-        let delay_min = rng.u64(20..2_000);
+        let delay_min = if is_dense { 20 } else { rng.u64(20..2_000) };
+        let delay_spread = if is_dense { 500 } else { 8_000 };
         let sync_min = rng.u64(50..2_000);
+        let sync_spread = if is_dense { 1_000 } else { 20_000 };
         let chaos = rng.f64();
         let chunk_bytes_max = [200, 600, 2_000, 20_000][rng.usize(..4)];
         Plan {
             seed,
             founders,
             joiners,
-            clients: rng.usize(1..6),
-            operations: rng.usize(5..40),
+            clients: if is_dense { rng.usize(4..12) } else { rng.usize(1..6) },
+            operations: if is_dense { rng.usize(40..150) } else { rng.usize(5..40) },
+            think_us: if is_dense { 2_000 } else { 50_000 },
             keys: rng.usize(1..4),
             chaos_us: rng.u64(500_000..3_000_000),
-            delay_us: (delay_min, delay_min + rng.u64(100..8_000)),
+            delay_us: (delay_min, delay_min + rng.u64(100..=delay_spread)),
             loss: if rng.bool() { 0.0 } else { rng.f64() * 0.2 * chaos },
             duplication: if rng.bool() { 0.0 } else { rng.f64() * 0.1 },
             straggling: if rng.bool() { 0.0 } else { rng.f64() * 0.05 },
@@ -98,7 +104,7 @@ impl Plan {
             crash_all: rng.u8(..4) == 0,
             power_loss: rng.u8(..4) != 0,
             pause_every_us: often(&mut rng, &[300_000, 1_000_000, u64::MAX, u64::MAX]),
-            sync_us: (sync_min, sync_min + rng.u64(100..20_000)),
+            sync_us: (sync_min, sync_min + rng.u64(100..=sync_spread)),
             apply_us: (10, rng.u64(50..10_000)),
             persist_store: rng.f64() * 0.3,
             segment_bytes: [8_192, 16_384, 65_536][rng.usize(..3)],

@@ -537,7 +537,7 @@ impl World {
             }
             Meaning::Nothing => {}
         }
-        let pause = self.rng.u64(0..50_000);
+        let pause = self.rng.u64(0..=self.plan.think_us);
         self.after(pause, Event::Patience { client, number: 0, attempt: 0 });
         Ok(())
     }

@@ -246,7 +246,8 @@ fn parse_in(path: &Path, name: &str, operand: &Value) -> Result<Test, Error> {
     for element in elements {
         match element {
             Value::RegularExpression(regex) => {
-                patterns.push(build_regex(path, regex.pattern.as_str(), regex.options.as_str())?)
+                let (pattern, options) = (regex.pattern.as_str(), regex.options.as_str());
+                patterns.push(build_regex(path, pattern, options)?);
             }
             Value::Document(document) if is_operators(document) => {
                 return Err(bad_query(format!("{path}: {name} cannot hold operators")));

@@ -178,11 +178,13 @@ fn append_body(key: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// Type, name, rest of the value for each field, as documents compare.
+/// Type, name, rest of the value for each field, as documents compare. BSON has no zero byte in
+/// names, so that they need no escape; with one, a rest that begins with `FF` could not be told.
 fn append_document(key: &mut Vec<u8>, document: &api::Document) {
     for (name, value) in document {
         key.push(bracket(value) as u8);
-        append_string(key, name.as_bytes());
+        key.extend_from_slice(name.as_bytes());
+        key.push(STRING_END);
         append_body(key, value);
     }
     key.push(LIST_END);
@@ -255,7 +257,7 @@ fn body_length(bracket: u8, body: &[u8]) -> Option<usize> {
         NUMBER => 27,
         STRING | CODE | DB_POINTER => string_length(body)?,
         DOCUMENT => document_length(body)?,
-        ARRAY => list_length(body, |item| length(item))?,
+        ARRAY => list_length(body, length)?,
         BINARY => 5 + u32::from_be_bytes(body.get(..4)?.try_into().ok()?) as usize,
         OBJECT_ID => 12,
         BOOLEAN => 1,
@@ -275,7 +277,7 @@ fn body_length(bracket: u8, body: &[u8]) -> Option<usize> {
 
 fn document_length(body: &[u8]) -> Option<usize> {
     list_length(body, |field| {
-        let name = string_length(field.get(1..)?)?;
+        let name = field.get(1..)?.iter().position(|byte| *byte == STRING_END)? + 1;
         Some(1 + name + body_length(field[0], &field[1 + name..])?)
     })
 }

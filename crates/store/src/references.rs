@@ -267,6 +267,12 @@ impl References {
         overlay.put(keys::client(name), writer.0);
     }
 
+    /// The same bounds as another table.
+    pub(crate) fn with_limits_of(mut self, other: &References) -> References {
+        self.limits = other.limits;
+        self
+    }
+
     /// Other bounds, for tests; every node of a group must have the same.
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn set_limits(&mut self, count: usize, bytes: u64) {
