@@ -76,23 +76,29 @@ impl Asking {
         }
     }
 
-    /// Names a member to the event loop, now and whenever it may have to be another, until this node
-    /// has become a member itself.
+    /// Names a member to the event loop. A node that is no member yet needs one until it is; the one
+    /// named may have to be another later. Any other node needs one only if all addresses it knows
+    /// from before are outdated, so the first that is reached will do.
     pub(crate) async fn keep_seed(
         self,
         identity: Arc<Identity>,
         inbox: Arc<Inbox>,
+        must_join: bool,
         mut is_member: watch::Receiver<bool>,
     ) {
-        while !*is_member.borrow() {
+        while !(must_join && *is_member.borrow()) {
             match self.round().await {
                 Ok(Round::Reached(_, greeting)) if greeting.cluster == identity.cluster => {
                     let Greeting { node, address, .. } = greeting;
                     inbox.put(|mail| mail.news.push(PeerNews::Seed { node, address }));
+                    if !must_join {
+                        return;
+                    }
                 }
                 Ok(Round::Reached(address, _)) => {
                     tracing::warn!(address, "a node of another cluster answers there");
                 }
+                Ok(Round::Unreachable(..)) if !must_join => {}
                 Ok(Round::Unreachable(address, error)) => {
                     tracing::warn!(address, %error, "no member to join through can be reached; trying again");
                 }

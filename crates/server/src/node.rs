@@ -199,7 +199,9 @@ impl Node {
                 let addresses: Vec<String> = (membership.members.values())
                     .map(|m| format!("{}{}", m.address, if m.voter { "" } else { " (learner)" }))
                     .collect();
-                tracing::info!(members = addresses.join(", "), "membership");
+                if !addresses.is_empty() {
+                    tracing::info!(members = addresses.join(", "), "membership");
+                }
                 self.is_member.send_replace(membership.members.contains_key(&me));
                 self.peers.set_membership(&membership);
             }

@@ -126,10 +126,15 @@ impl Startup<'_> {
         );
         let event_loop = tokio::spawn(node.run());
         tokio::pin!(event_loop);
-        let joining = must_join.then(|| {
-            let asking = self.asking(identity.node, identity.seeds.clone());
+        let seeds = match &self.options.seeds {
+            given if !given.is_empty() => given.clone(),
+            _ if must_join => identity.seeds.clone(),
+            _ => Vec::new(),
+        };
+        let joining = (!seeds.is_empty()).then(|| {
+            let asking = self.asking(identity.node, seeds);
             let inbox = Arc::clone(&self.inbox);
-            tokio::spawn(asking.keep_seed(Arc::clone(&identity), inbox, member))
+            tokio::spawn(asking.keep_seed(Arc::clone(&identity), inbox, must_join, member))
         });
 
         let ended = tokio::select! {
