@@ -123,9 +123,8 @@ fn some_order_explains(
     now: &Value,
     placed: &mut Vec<bool>,
 ) -> bool {
-    let pending = |placed: &[bool]| -> Vec<usize> {
-        (0..operations.len()).filter(|i| !placed[*i]).collect()
-    };
+    let pending =
+        |placed: &[bool]| -> Vec<usize> { (0..operations.len()).filter(|i| !placed[*i]).collect() };
     let left = pending(placed);
     // What has no answer need not happen.
     if left.iter().all(|i| operations[*i].1 == NEVER) {
