@@ -1,5 +1,8 @@
 //! The command line (spec §2).
 
+use crate::demo::DemoArguments;
+use crate::serve::ServeArguments;
+use crate::status::StatusArguments;
 use clap::{Args, Parser, Subcommand};
 
 /// MondongoDB: a replicated, fault-tolerant document and key-value store.
@@ -13,8 +16,14 @@ pub(crate) struct Arguments {
 /// What the program is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a node that serves the store in a folder
+    Serve(ServeArguments),
     /// Talk to a group of nodes: a prompt, or commands from -c or a pipe
     Cli(CliArguments),
+    /// Show the role and progress of every node of a group
+    Status(StatusArguments),
+    /// Start a group of nodes in one folder and open the prompt
+    Demo(DemoArguments),
 }
 
 /// Talk to a group of nodes.

@@ -1,7 +1,11 @@
 //! The `mondongo` binary: one program for the nodes and for those who talk to them.
 
 mod args;
+mod ask;
 mod cli;
+mod demo;
+mod serve;
+mod status;
 
 use args::{Arguments, Command};
 use clap::Parser as _;
@@ -9,6 +13,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Cli(arguments) => cli::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
     }
 }

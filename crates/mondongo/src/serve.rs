@@ -1,0 +1,166 @@
+//! `mondongo serve`: runs one node (spec D1, D2).
+
+use clap::Args;
+use server::{Options, ServerError};
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+/// The environment variable that says what is logged.
+const LOG_VARIABLE: &str = "MONDONGO_LOG";
+/// Exit status after a defect, as Rust programs have it after a panic.
+const DEFECT: i32 = 101;
+
+/// Run a node that serves the store in a folder.
+#[derive(Debug, Args)]
+#[command(after_long_help = SERVE_HELP)]
+pub(crate) struct ServeArguments {
+    /// The folder of the data; a new one is made
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+
+    /// Where to listen, for clients and other nodes alike
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) listen: String,
+
+    /// Members of the group to join, any of them; without, a new folder founds a group
+    #[arg(value_name = "MEMBER", value_delimiter = ',')]
+    pub(crate) members: Vec<String>,
+
+    /// Where others reach this node, if not at the address it listens at
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
+
+    /// Memory for blocks of the store, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 32,
+          value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) cache_mib: u64,
+
+    /// Listen where other machines can connect, though this version has neither TLS nor users
+    #[arg(long)]
+    pub(crate) insecure: bool,
+
+    /// Stop in order when the standard input ends, so that the node does not outlive its parent
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+const SERVE_HELP: &str = "\
+A new folder without MEMBER becomes a group of one, its leader at once. With MEMBER the node joins
+the group of that member. A folder that was used before starts again as the member it was, with or
+without MEMBER; which group it belongs to does not change.
+
+SIGTERM and SIGINT stop the node in order, with exit status 0.
+
+MONDONGO_LOG sets what is logged to the standard error: error, warn, info (the default), debug or
+trace, or a list such as info,server=debug.
+
+Examples:
+  mondongo serve db localhost:8000
+  mondongo serve db2 localhost:8001 localhost:8000";
+
+/// Runs the subcommand until the node stops.
+pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
+    if let Err(message) = start_log() {
+        eprintln!("error: {message}");
+        return ExitCode::from(2);
+    }
+    die_of_defects();
+    let options = Options {
+        folder: arguments.folder.clone(),
+        listen: arguments.listen.clone(),
+        seeds: arguments.members.clone(),
+        advertise: arguments.advertise.clone(),
+        cache_bytes: arguments.cache_mib << 20,
+        insecure: arguments.insecure,
+    };
+    let (stopper, stop) = watch::channel(false);
+    let watched = watch_signals(stopper.clone());
+    if arguments.stop_with_stdin {
+        watch_stdin(stopper);
+    }
+    match watched.and_then(|()| server::run(&options, stop)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log() -> Result<(), String> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_default();
+    let wanted = if wanted.trim().is_empty() { "info" } else { wanted.trim() };
+    let filter: Targets = wanted.parse().map_err(|error| {
+        format!("{LOG_VARIABLE}={wanted}: {error}; write error, warn, info, debug or trace")
+    })?;
+    let lines = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())
+}
+
+/// Ends the process at the first panic, whichever thread it is in: nobody knows what the others would
+/// do without it.
+fn die_of_defects() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        eprintln!("error: a defect ended this node; nothing that was acknowledged is lost");
+        std::process::exit(DEFECT);
+    }));
+}
+
+/// Lets `SIGTERM` and `SIGINT` stop the node; the second one does so at once. They are watched on a
+/// thread of their own, so that they count while the node is starting or stopping, too.
+fn watch_signals(stopper: watch::Sender<bool>) -> Result<(), ServerError> {
+    let failed = |source| ServerError::Thread { what: "the watch over signals", source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(failed)?;
+    let (mut terminate, mut interrupt) = {
+        let _guard = runtime.enter();
+        (
+            signal(SignalKind::terminate()).map_err(failed)?,
+            signal(SignalKind::interrupt()).map_err(failed)?,
+        )
+    };
+    let watch = move || {
+        runtime.block_on(async {
+            let mut next = async || {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            next().await;
+            stopper.send_replace(true);
+            next().await;
+            eprintln!("error: stopped at once by a second signal");
+            std::process::exit(1);
+        });
+    };
+    let spawned = std::thread::Builder::new().name("mondongo-signal".into()).spawn(watch);
+    spawned.map(|_| ()).map_err(failed)
+}
+
+fn watch_stdin(stopper: watch::Sender<bool>) {
+    std::thread::spawn(move || {
+        let mut bytes = [0; 256];
+        let mut input = io::stdin().lock();
+        loop {
+            match input.read(&mut bytes) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        stopper.send_replace(true);
+    });
+}

@@ -1,0 +1,175 @@
+//! The apply thread: owns the store. Applies what is queued, merged, and persists the store now and then.
+//!
+//! Its queue is bounded in bytes by the event loop (see [`Backlog`]).
+
+use crate::backlog::Backlog;
+use crate::error::ServerError;
+use crate::inbox::{Alarm, Inbox};
+use crate::queue::{Queue, Taken};
+use api::{Document, Value};
+use bytes::Bytes;
+use paxos::Slot;
+use replica::RequestId;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use store::{Entry, Fatal, FjallEngine, Store};
+
+/// Bytes of entries that are applied as one batch; a long batch keeps the answers of its first
+/// entries waiting.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Most entries of one batch.
+const BATCH_ENTRIES_MAX: usize = 1_024;
+/// How long the store may go on without being persisted, while it is idle and while it is not: a
+/// crash replays so much.
+const PERSIST_IDLE: Duration = Duration::from_millis(500);
+const PERSIST_WAIT: Duration = Duration::from_secs(10);
+/// Bytes of entries after which it is persisted at the latest.
+const PERSIST_BYTES: usize = 32 << 20;
+
+/// A decided entry: its slot, and its command if it has one.
+pub(crate) type Decided = (Slot, Option<Bytes>);
+
+/// What the apply thread is asked for.
+#[derive(Debug)]
+pub(crate) enum ApplyJob {
+    /// Apply these.
+    Entries(Vec<Decided>),
+    /// Answer this status with the content hash in it.
+    Hash {
+        /// Whose question.
+        id: RequestId,
+        /// The rest of the answer.
+        status: Document,
+    },
+}
+
+/// What an entry costs in the [`Backlog`].
+pub(crate) fn cost_bytes((_, command): &Decided) -> usize {
+    64 + command.as_ref().map_or(0, Bytes::len)
+}
+
+pub(crate) struct ApplyThread {
+    pub(crate) store: Store<FjallEngine>,
+    pub(crate) path: PathBuf,
+    pub(crate) queue: Arc<Queue<ApplyJob>>,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl ApplyThread {
+    /// Starts the thread. When its queue is closed it applies what is left, persists the store and ends.
+    ///
+    /// # Errors
+    /// [`ServerError::Thread`].
+    pub(crate) fn spawn(self) -> Result<JoinHandle<()>, ServerError> {
+        let start = || {
+            let _alarm = Alarm { inbox: Arc::clone(&self.inbox), part: "apply" };
+            let (inbox, path) = (Arc::clone(&self.inbox), self.path.clone());
+            let mut worker =
+                Worker { thread: self, unpersisted_bytes: 0, persisted_at: Instant::now() };
+            if let Err(source) = worker.run() {
+                inbox.fail(ServerError::Store { path, source });
+            }
+        };
+        let spawned = thread::Builder::new().name("mondongo-apply".into()).spawn(start);
+        spawned.map_err(|source| ServerError::Thread { what: "the apply thread", source })
+    }
+}
+
+struct Worker {
+    thread: ApplyThread,
+    /// Bytes of entries applied since the store was persisted.
+    unpersisted_bytes: usize,
+    persisted_at: Instant,
+}
+
+impl Worker {
+    fn run(&mut self) -> Result<(), Fatal> {
+        loop {
+            let wait = (self.unpersisted_bytes > 0).then_some(PERSIST_IDLE);
+            match self.thread.queue.take(usize::MAX, wait) {
+                Taken::Items(jobs) => self.carry_out(jobs)?,
+                Taken::Nothing => self.persist()?,
+                Taken::Closed => return self.persist(),
+            }
+            let is_long_ago = self.persisted_at.elapsed() >= PERSIST_WAIT;
+            if self.unpersisted_bytes >= PERSIST_BYTES
+                || (self.unpersisted_bytes > 0 && is_long_ago)
+            {
+                self.persist()?;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, jobs: Vec<ApplyJob>) -> Result<(), Fatal> {
+        let mut entries: Vec<Decided> = Vec::new();
+        for job in jobs {
+            match job {
+                ApplyJob::Entries(more) if entries.is_empty() => entries = more,
+                ApplyJob::Entries(mut more) => entries.append(&mut more),
+                ApplyJob::Hash { id, status } => {
+                    self.apply_all(&entries)?;
+                    entries.clear();
+                    self.hash(id, status)?;
+                }
+            }
+        }
+        self.apply_all(&entries)
+    }
+
+    fn apply_all(&mut self, entries: &[Decided]) -> Result<(), Fatal> {
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let within = |entry: &&Decided| {
+                bytes += cost_bytes(entry);
+                bytes <= BATCH_BYTES_MAX
+            };
+            let count = rest.iter().take(BATCH_ENTRIES_MAX).take_while(within).count().max(1);
+            let (batch, later) = rest.split_at(count);
+            self.apply(batch)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &[Decided]) -> Result<(), Fatal> {
+        let entries: Vec<Entry<'_>> = (batch.iter())
+            .map(|(slot, command)| Entry { slot: slot.0, command: command.as_deref() })
+            .collect();
+        let mut outcomes = self.thread.store.apply(&entries)?;
+        let through = Slot(self.thread.store.applied_slot());
+        let bytes = batch.iter().map(cost_bytes).sum();
+        self.unpersisted_bytes += bytes;
+        self.thread.backlog.subtract(bytes);
+        self.thread.inbox.put(|mail| match &mut mail.applied {
+            Some((slot, earlier)) => {
+                *slot = through;
+                earlier.append(&mut outcomes);
+            }
+            none => *none = Some((through, outcomes)),
+        });
+        Ok(())
+    }
+
+    fn persist(&mut self) -> Result<(), Fatal> {
+        if self.unpersisted_bytes > 0 {
+            self.thread.store.persist()?;
+            self.unpersisted_bytes = 0;
+        }
+        self.persisted_at = Instant::now();
+        Ok(())
+    }
+
+    fn hash(&self, id: RequestId, mut status: Document) -> Result<(), Fatal> {
+        let (slot, hash) = self.thread.store.content_hash()?;
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        status.insert("hash", hash);
+        status.insert("hash_slot", i64::try_from(slot).unwrap_or(i64::MAX));
+        let answer = (id, Ok(Value::Document(status)));
+        self.thread.inbox.put(|mail| mail.answers.push(answer));
+        Ok(())
+    }
+}

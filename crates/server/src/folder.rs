@@ -1,0 +1,316 @@
+//! The folder of a node: who it is, and that nobody else uses it.
+//!
+//! ```text
+//! identity.json   format version, node, cluster, policy, log id; written once, then once more
+//! log/            the write-ahead log
+//! store/          the store
+//! lock            locked while a process uses the folder; says which
+//! ```
+//!
+//! Invariants:
+//! 1. `identity.json` is replaced as a whole and durably, so a crash leaves the old or the new one.
+//! 2. Its stage is `new` until the log exists (and, in the folder of a founder, holds the first entry),
+//!    `ready` from then on. A folder that is `ready` never gets a new log: without one, what the node
+//!    has promised is forgotten, and it must not come back as its old self.
+
+use crate::error::ServerError;
+use crate::process::{random_bytes, random_number};
+use paxos::NodeId;
+use serde_json::{Value, json};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The version of the folder's layout and of `identity.json`.
+pub const FORMAT_VERSION: u64 = 1;
+
+const IDENTITY: &str = "identity.json";
+const IDENTITY_NEW: &str = "identity.json.new";
+const LOCK: &str = "lock";
+const POLICY: &str = "paxos";
+
+/// A group's name: random, drawn by its founder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl std::fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// How far the making of a folder has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The log may not exist yet.
+    New,
+    /// The log exists.
+    Ready,
+}
+
+/// Who the node of a folder is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// Its group.
+    pub cluster: ClusterId,
+    /// The identity of its log.
+    pub log: [u8; 16],
+    /// Addresses of members through which it joined; none: it founded the group.
+    pub seeds: Vec<String>,
+    /// How far the folder is made.
+    pub stage: Stage,
+}
+
+impl Identity {
+    /// A node that founds a group.
+    ///
+    /// # Errors
+    /// [`ServerError::Random`].
+    pub fn founding() -> Result<Identity, ServerError> {
+        Identity::joining(NodeId(random_number()?), ClusterId(random_bytes()?), Vec::new())
+    }
+
+    /// A node that joins a group through one of `seeds`.
+    ///
+    /// # Errors
+    /// [`ServerError::Random`].
+    pub fn joining(
+        node: NodeId,
+        cluster: ClusterId,
+        seeds: Vec<String>,
+    ) -> Result<Identity, ServerError> {
+        Ok(Identity { node, cluster, log: random_bytes()?, seeds, stage: Stage::New })
+    }
+
+    /// Whether this node founded its group.
+    pub fn is_founder(&self) -> bool {
+        self.seeds.is_empty()
+    }
+
+    fn to_json(&self) -> String {
+        let stage = match self.stage {
+            Stage::New => "new",
+            Stage::Ready => "ready",
+        };
+        let value = json!({
+            "format": FORMAT_VERSION,
+            "node": self.node.to_string(),
+            "cluster": self.cluster.to_string(),
+            "policy": POLICY,
+            "log": hex(&self.log),
+            "seeds": self.seeds,
+            "stage": stage,
+        });
+        format!("{value:#}\n")
+    }
+
+    fn from_json(folder: &Path, text: &str) -> Result<Identity, ServerError> {
+        let damaged =
+            |reason: String| ServerError::Identity { path: folder.join(IDENTITY), reason };
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| damaged(format!("it is no JSON: {error}")))?;
+        let found = value["format"].as_u64();
+        let found = found.ok_or_else(|| damaged("it names no format version".into()))?;
+        if found != FORMAT_VERSION {
+            return Err(ServerError::Version { path: folder.into(), found, known: FORMAT_VERSION });
+        }
+        let bytes = |name: &str| {
+            let number = value[name].as_str().and_then(unhex::<16>);
+            number.ok_or_else(|| damaged(format!("{name} is no number of 32 hexadecimal digits")))
+        };
+        let node = value["node"].as_str().and_then(unhex::<8>).map(u64::from_be_bytes);
+        let node = node.filter(|node| *node != 0);
+        let node =
+            node.ok_or_else(|| damaged("node is no number of 16 hexadecimal digits".into()))?;
+        if value["policy"] != POLICY {
+            return Err(damaged(format!("policy is {}, not {POLICY:?}", value["policy"])));
+        }
+        let stage = match value["stage"].as_str() {
+            Some("new") => Stage::New,
+            Some("ready") => Stage::Ready,
+            _ => return Err(damaged("stage is neither \"new\" nor \"ready\"".into())),
+        };
+        let seeds = value["seeds"].as_array().and_then(|seeds| {
+            seeds.iter().map(|seed| seed.as_str().map(str::to_string)).collect::<Option<Vec<_>>>()
+        });
+        let seeds = seeds.ok_or_else(|| damaged("seeds is no list of addresses".into()))?;
+        let cluster = ClusterId(bytes("cluster")?);
+        Ok(Identity { node: NodeId(node), cluster, log: bytes("log")?, seeds, stage })
+    }
+}
+
+/// A folder that this process alone uses, as long as the value lives.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the folder at `path`, making it if it is not there. `purpose` says who holds it to whoever
+    /// asks for it next.
+    ///
+    /// # Errors
+    /// [`ServerError::InUse`], [`ServerError::NotAFolder`], [`ServerError::NotANode`],
+    /// [`ServerError::Folder`].
+    pub fn take(path: &Path, purpose: &str) -> Result<Folder, ServerError> {
+        make_folder(path)?;
+        refuse_foreign(path)?;
+        let lock = lock(path, purpose)?;
+        Ok(Folder { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the log is.
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where the store is.
+    pub fn store_path(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Who the node is, if the folder was used before.
+    ///
+    /// # Errors
+    /// [`ServerError::Identity`], [`ServerError::Version`], [`ServerError::Folder`].
+    pub fn identity(&self) -> Result<Option<Identity>, ServerError> {
+        let path = self.path.join(IDENTITY);
+        match fs::read_to_string(&path) {
+            Ok(text) => Identity::from_json(&self.path, &text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(folder_error("read", &path)(error)),
+        }
+    }
+
+    /// Makes `identity` the folder's, durably and as a whole.
+    ///
+    /// # Errors
+    /// [`ServerError::Folder`].
+    pub fn write_identity(&self, identity: &Identity) -> Result<(), ServerError> {
+        let (new, path) = (self.path.join(IDENTITY_NEW), self.path.join(IDENTITY));
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(identity.to_json().as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(folder_error("write", &path))
+    }
+
+    /// Checks that log and store are there as far as `identity` says they must be.
+    ///
+    /// # Errors
+    /// [`ServerError::Incomplete`].
+    pub fn check_complete(&self, identity: &Identity) -> Result<(), ServerError> {
+        let has_log = is_filled(&self.log_path());
+        let reason = match identity.stage {
+            Stage::Ready if !has_log => {
+                "has lost its log (folder \"log\" is missing or empty), and with it what this node \
+                 has promised and acknowledged; restore the whole folder from a backup, or let the \
+                 node join anew in a new folder"
+            }
+            Stage::New if !has_log && is_filled(&self.store_path()) => {
+                "holds a store but no log; the two belong together: restore the whole folder from a \
+                 backup, or let the node join anew in a new folder"
+            }
+            _ => return Ok(()),
+        };
+        Err(ServerError::Incomplete { path: self.path.clone(), reason: reason.into() })
+    }
+}
+
+fn folder_error<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> ServerError + 'a {
+    move |source| ServerError::Folder { operation, path: path.to_path_buf(), source }
+}
+
+/// Makes the folder and those above it; each new name is made durable.
+fn make_folder(path: &Path) -> Result<(), ServerError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if path.exists() {
+        return Err(ServerError::NotAFolder { path: path.to_path_buf() });
+    }
+    fs::create_dir_all(path).map_err(folder_error("make the folder", path))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let sync = File::open(parent).and_then(|parent| parent.sync_all());
+    sync.map_err(folder_error("sync the folder above", path))
+}
+
+/// Refuses a folder that was used for something else, before anything in it is touched.
+fn refuse_foreign(path: &Path) -> Result<(), ServerError> {
+    if path.join(IDENTITY).exists() {
+        return Ok(());
+    }
+    let read = || {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    };
+    let names = read().map_err(folder_error("read the folder", path))?;
+    match names.into_iter().find(|name| name != LOCK && name != IDENTITY_NEW) {
+        Some(found) => Err(ServerError::NotANode { path: path.to_path_buf(), found }),
+        None => Ok(()),
+    }
+}
+
+fn lock(folder: &Path, purpose: &str) -> Result<File, ServerError> {
+    let path = folder.join(LOCK);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(folder_error("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // What cannot be read is not told.
+            let _ = file.read_to_string(&mut holder);
+            let holder = holder.trim().to_string();
+            return Err(ServerError::InUse { path: folder.to_path_buf(), holder });
+        }
+        Err(fs::TryLockError::Error(error)) => return Err(folder_error("lock", &path)(error)),
+    }
+    let mut write = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "process {}, {purpose}", std::process::id())
+    };
+    write().map_err(folder_error("write", &path))?;
+    Ok(file)
+}
+
+fn is_filled(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex<const COUNT: usize>(text: &str) -> Option<[u8; COUNT]> {
+    if text.len() != 2 * COUNT || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; COUNT];
+    for (position, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * position..2 * position + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

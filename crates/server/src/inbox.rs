@@ -1,0 +1,211 @@
+//! The one inbox of the event loop: everything that happens to a node enters here.
+//!
+//! Whoever puts something in wakes the event loop only if it has not been woken since it last looked,
+//! so a burst costs one wake-up. The event loop takes everything at once.
+
+use crate::error::ServerError;
+use crate::service::Asked;
+use api::{Error, ErrorCode, Value};
+use paxos::{Entry, NodeId, PersistId, Slot};
+use replica::{PeerMessage, RequestId};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use store::Outcome;
+use tokio::sync::Notify;
+
+/// Most requests in the inbox; further ones are refused as busy.
+const REQUESTS_MAX: usize = 16_384;
+/// Bytes of peer messages in the inbox beyond which connections of peers wait until it is emptied.
+const PEER_BYTES_MAX: usize = 32 << 20;
+
+/// Whether requests are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The node starts: it is joining or replaying its log.
+    #[default]
+    Starting,
+    /// It serves.
+    Serving,
+    /// It stops: nothing new is taken.
+    Stopping,
+}
+
+/// What another node's connection says of it.
+#[derive(Debug)]
+pub(crate) enum PeerNews {
+    /// It is connected to us, and listens at `address`.
+    Here {
+        /// Who.
+        node: NodeId,
+        /// Where it listens.
+        address: String,
+        /// The connection's number.
+        connection: u64,
+    },
+    /// Its connection has ended.
+    Gone {
+        /// Who.
+        node: NodeId,
+        /// The connection's number.
+        connection: u64,
+    },
+    /// A member of the group to join was reached.
+    Seed {
+        /// Who.
+        node: NodeId,
+        /// Where it listens.
+        address: String,
+    },
+}
+
+/// Entries read for a follower.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) to: NodeId,
+    pub(crate) first: Slot,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// What the inbox holds.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    pub(crate) news: Vec<PeerNews>,
+    pub(crate) peers: Vec<(NodeId, PeerMessage)>,
+    peer_bytes: usize,
+    pub(crate) requests: Vec<Asked>,
+    pub(crate) persisted: Option<PersistId>,
+    pub(crate) fetched: Vec<Fetched>,
+    /// The applied slot, and the outcomes up to it.
+    pub(crate) applied: Option<(Slot, Vec<Outcome>)>,
+    pub(crate) answers: Vec<(RequestId, Result<Value, Error>)>,
+    pub(crate) failure: Option<ServerError>,
+    /// The event loop is to end.
+    pub(crate) is_over: bool,
+    phase: Phase,
+    /// Whether the event loop was woken since it last looked.
+    woken: bool,
+}
+
+/// The inbox of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    mail: Mutex<Mail>,
+    filled: Notify,
+    emptied: Notify,
+}
+
+impl Inbox {
+    /// Takes everything. Waits for nothing.
+    pub(crate) fn take(&self) -> Mail {
+        let mut mail = self.lock();
+        let phase = mail.phase;
+        let was_full = mail.peer_bytes >= PEER_BYTES_MAX;
+        let taken = std::mem::take(&mut *mail);
+        mail.phase = phase;
+        drop(mail);
+        if was_full {
+            self.emptied.notify_waiters();
+        }
+        taken
+    }
+
+    /// Waits until there is something to take.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Puts something in.
+    pub(crate) fn put(&self, put: impl FnOnce(&mut Mail)) {
+        let mut mail = self.lock();
+        put(&mut mail);
+        self.wake(mail);
+    }
+
+    /// Takes a request, or answers it at once if the node does not serve or has too many waiting.
+    pub(crate) fn ask(&self, asked: Asked) {
+        let mut mail = self.lock();
+        let refusal = match mail.phase {
+            Phase::Starting => (ErrorCode::Down, "this node is starting; try another member"),
+            Phase::Stopping => (ErrorCode::Stopping, "this node is stopping; try another member"),
+            Phase::Serving if mail.requests.len() >= REQUESTS_MAX => {
+                (ErrorCode::Busy, "this node has too many requests waiting; try again")
+            }
+            Phase::Serving => {
+                mail.requests.push(asked);
+                self.wake(mail);
+                return;
+            }
+        };
+        drop(mail);
+        asked.reply.send(Err(Error::new(refusal.0, refusal.1)));
+    }
+
+    /// Takes messages of another node, of `bytes` in all; waits first if too many are there.
+    pub(crate) async fn deliver(
+        &self,
+        from: NodeId,
+        messages: &mut Vec<PeerMessage>,
+        bytes: usize,
+    ) {
+        loop {
+            let emptied = self.emptied.notified();
+            {
+                let mut mail = self.lock();
+                if mail.phase == Phase::Starting {
+                    messages.clear();
+                    return;
+                }
+                if mail.peer_bytes < PEER_BYTES_MAX {
+                    mail.peer_bytes += bytes;
+                    mail.peers.extend(messages.drain(..).map(|message| (from, message)));
+                    self.wake(mail);
+                    return;
+                }
+            }
+            emptied.await;
+        }
+    }
+
+    /// Whether requests are taken.
+    pub(crate) fn phase(&self) -> Phase {
+        self.lock().phase
+    }
+
+    /// Goes on to another phase.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.lock().phase = phase;
+    }
+
+    /// Reports that the node cannot go on; the first report counts.
+    pub(crate) fn fail(&self, error: ServerError) {
+        self.put(|mail| {
+            mail.failure.get_or_insert(error);
+        });
+    }
+
+    fn wake(&self, mut mail: MutexGuard<'_, Mail>) {
+        let woken = std::mem::replace(&mut mail.woken, true);
+        drop(mail);
+        if !woken {
+            self.filled.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reports a defect if the thread that holds it ends by a panic.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    pub(crate) inbox: std::sync::Arc<Inbox>,
+    pub(crate) part: &'static str,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.inbox.fail(ServerError::Defect { part: self.part });
+        }
+    }
+}

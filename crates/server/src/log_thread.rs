@@ -1,0 +1,211 @@
+//! The log thread: owns the journal. Everything queued becomes one write and one sync.
+//!
+//! Its queue holds records that the core has not been told are durable, which the core bounds
+//! (`undecided_bytes_max`, `inflight_bytes_max`), and few requests for old entries.
+
+use crate::error::ServerError;
+use crate::inbox::{Alarm, Fetched, Inbox};
+use crate::queue::{Queue, Taken};
+use paxos::{NodeId, PersistId, Record, Slot};
+use replica::{Journal, JournalError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use wal::{FolderDisk, Spare};
+
+/// How long nothing must come before the log is sealed.
+const IDLE: Duration = Duration::from_millis(100);
+/// The wait before another try when the disk is full.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+/// Between two complaints about a full disk, and two tries to make a spare segment.
+const COMPLAINT_WAIT: Duration = Duration::from_secs(10);
+
+/// What the log thread is asked for.
+#[derive(Debug)]
+pub(crate) enum LogJob {
+    /// Make these durable.
+    Persist {
+        /// The batch's name.
+        id: PersistId,
+        /// Its records.
+        records: Vec<Record>,
+    },
+    /// Read old entries.
+    Fetch {
+        /// For whom.
+        to: NodeId,
+        /// The first slot.
+        from: Slot,
+        /// The last slot.
+        upto: Slot,
+        /// Most bytes of them.
+        bytes_max: usize,
+    },
+    /// A spare segment is ready, or could not be made.
+    Spare(SpareResult),
+}
+
+/// What came of preparing a segment.
+pub(crate) struct SpareResult(Result<Spare<FolderDisk>, wal::Error>);
+
+impl std::fmt::Debug for SpareResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SpareResult").field(&self.0.as_ref().map(|_| ())).finish()
+    }
+}
+
+pub(crate) struct LogThread {
+    pub(crate) journal: Journal<FolderDisk>,
+    pub(crate) path: PathBuf,
+    pub(crate) queue: Arc<Queue<LogJob>>,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl LogThread {
+    /// Starts the thread. When its queue is closed it writes what is left, seals the log and ends.
+    ///
+    /// # Errors
+    /// [`ServerError::Thread`].
+    pub(crate) fn spawn(self) -> Result<JoinHandle<()>, ServerError> {
+        let start = || {
+            let _alarm = Alarm { inbox: Arc::clone(&self.inbox), part: "log" };
+            let (inbox, path) = (Arc::clone(&self.inbox), self.path.clone());
+            let mut worker = Worker { thread: self, is_sealed: false, spare: SpareState::Idle };
+            if let Err(source) = worker.run() {
+                inbox.fail(ServerError::Log { path, source });
+            }
+        };
+        let spawned = thread::Builder::new().name("mondongo-log".into()).spawn(start);
+        spawned.map_err(|source| ServerError::Thread { what: "the log thread", source })
+    }
+}
+
+struct Worker {
+    thread: LogThread,
+    is_sealed: bool,
+    spare: SpareState,
+}
+
+/// Whether a segment is being prepared.
+enum SpareState {
+    Idle,
+    UnderWay,
+    /// It failed then.
+    Failed(Instant),
+}
+
+impl Worker {
+    fn run(&mut self) -> Result<(), JournalError> {
+        self.want_spare();
+        loop {
+            let wait = (!self.is_sealed).then_some(IDLE);
+            match self.thread.queue.take(usize::MAX, wait) {
+                Taken::Items(jobs) => self.carry_out(jobs)?,
+                Taken::Nothing => self.seal()?,
+                Taken::Closed => return self.seal(),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, jobs: Vec<LogJob>) -> Result<(), JournalError> {
+        let mut last = None;
+        let mut fetches = Vec::new();
+        for job in jobs {
+            match job {
+                LogJob::Persist { id, records } => {
+                    self.thread.journal.append(&records)?;
+                    last = Some(id);
+                }
+                LogJob::Fetch { to, from, upto, bytes_max } => {
+                    fetches.push((to, from, upto, bytes_max));
+                }
+                LogJob::Spare(SpareResult(result)) => self.on_spare(result)?,
+            }
+        }
+        if let Some(id) = last {
+            self.flush()?;
+            self.is_sealed = false;
+            self.thread.inbox.put(|mail| mail.persisted = Some(id));
+            self.want_spare();
+        }
+        for (to, from, upto, bytes_max) in fetches {
+            let entries = self.thread.journal.entries(from, upto, bytes_max)?;
+            self.thread.inbox.put(|mail| {
+                mail.fetched.push(Fetched { to, first: from, entries });
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was appended. With a full disk it waits for room: what is buffered stays, and
+    /// nothing is acknowledged meanwhile.
+    fn flush(&mut self) -> Result<(), JournalError> {
+        let mut complained: Option<Instant> = None;
+        loop {
+            match self.thread.journal.flush() {
+                Err(JournalError::Log(error)) if error.is_no_space() => {
+                    if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_WAIT) {
+                        complained = Some(Instant::now());
+                        let path = self.thread.path.display();
+                        tracing::error!(%path, %error, "writes wait for room on the disk");
+                    }
+                    thread::sleep(FULL_WAIT);
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    if complained.is_some() {
+                        tracing::info!("there is room on the disk again; writes go on");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn seal(&mut self) -> Result<(), JournalError> {
+        match self.thread.journal.log_mut().seal() {
+            // There is no room for the mark: it can wait.
+            Err(error) if !error.is_no_space() => return Err(error.into()),
+            _ => self.is_sealed = true,
+        }
+        Ok(())
+    }
+
+    /// Lets another thread prepare the next segment, if none is ready.
+    fn want_spare(&mut self) {
+        match self.spare {
+            SpareState::UnderWay => return,
+            SpareState::Failed(at) if at.elapsed() < COMPLAINT_WAIT => return,
+            _ => {}
+        }
+        let Some(plan) = self.thread.journal.log_mut().spare_wanted() else { return };
+        let queue = Arc::clone(&self.thread.queue);
+        let prepare = move || queue.push(LogJob::Spare(SpareResult(plan.execute())));
+        match thread::Builder::new().name("mondongo-spare".into()).spawn(prepare) {
+            Ok(_) => self.spare = SpareState::UnderWay,
+            // The log makes its segments by itself then, which only takes longer.
+            Err(error) => self.spare_failed(&error),
+        }
+    }
+
+    fn on_spare(
+        &mut self,
+        result: Result<Spare<FolderDisk>, wal::Error>,
+    ) -> Result<(), JournalError> {
+        match result {
+            Ok(spare) => {
+                self.spare = SpareState::Idle;
+                self.thread.journal.log_mut().adopt_spare(spare)?;
+            }
+            Err(error) => self.spare_failed(&error),
+        }
+        Ok(())
+    }
+
+    fn spare_failed(&mut self, error: &dyn std::error::Error) {
+        let path = self.thread.path.display();
+        tracing::warn!(%path, %error, "cannot prepare the next segment of the log");
+        self.spare = SpareState::Failed(Instant::now());
+    }
+}

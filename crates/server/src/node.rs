@@ -1,0 +1,260 @@
+//! The event loop: takes everything from the inbox, steps the replica, carries out what it says.
+
+use crate::apply_thread::{ApplyJob, cost_bytes};
+use crate::backlog::Backlog;
+use crate::error::ServerError;
+use crate::inbox::{Inbox, Mail, PeerNews};
+use crate::log_thread::LogJob;
+use crate::peer::Peers;
+use crate::queue::Queue;
+use crate::readers::Query;
+use crate::service::Asked;
+use crate::ticks::Ticks;
+use api::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
+use api::{Error, ErrorCode, Request, Value};
+use gateway::Reply;
+use paxos::{Message, NodeId, Role};
+use replica::{Input, Output, PeerMessage, Replica, RequestId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// Most requests under way at this node.
+const REQUESTS_MAX: usize = 65_536;
+/// Most bytes of requests under way at this node.
+const REQUEST_BYTES_MAX: usize = 256 << 20;
+
+/// One node's event loop. See [`Node::run`].
+pub(crate) struct Node {
+    pub(crate) replica: Replica,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) peers: Peers,
+    pub(crate) log: Arc<Queue<LogJob>>,
+    pub(crate) apply: Arc<Queue<ApplyJob>>,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) readers: Arc<Queue<Query>>,
+    /// Turns true when this node is a member of its group.
+    pub(crate) is_member: watch::Sender<bool>,
+    pub(crate) under_way: UnderWay,
+    pub(crate) seen: Seen,
+}
+
+/// The requests that wait for an answer.
+#[derive(Default)]
+pub(crate) struct UnderWay {
+    requests: HashMap<RequestId, Waiting>,
+    bytes: usize,
+    last: u64,
+}
+
+struct Waiting {
+    reply: Reply,
+    bytes: usize,
+    deadline: Instant,
+}
+
+/// What the operator was told last of this node's role.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    role: Option<Role>,
+    leader: Option<NodeId>,
+}
+
+impl Node {
+    /// Runs until the inbox says that it is over.
+    ///
+    /// # Errors
+    /// Why the node cannot go on.
+    pub(crate) async fn run(mut self) -> Result<(), ServerError> {
+        let mut ticks = Ticks::new(tokio::time::Instant::now());
+        let mut outputs = Vec::new();
+        let mut queries = Vec::new();
+        let sleep = tokio::time::sleep_until(ticks.next());
+        tokio::pin!(sleep);
+        loop {
+            tokio::select! {
+                () = self.inbox.filled() => {}
+                () = &mut sleep => {}
+            }
+            if ticks.is_late(tokio::time::Instant::now()) {
+                // Messages that came while this process had no time are read first (twice, because
+                // connections may have to be accepted, too).
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            }
+            let mail = self.inbox.take();
+            if let Some(failure) = mail.failure {
+                return Err(failure);
+            }
+            if mail.is_over {
+                return Ok(());
+            }
+            self.take_in(mail);
+            let due = ticks.take_due(tokio::time::Instant::now());
+            for _ in 0..due {
+                self.replica.step(Input::Tick);
+            }
+            if due > 0 || sleep.is_elapsed() {
+                sleep.as_mut().reset(ticks.next());
+            }
+            self.replica.flush(&mut outputs);
+            for output in outputs.drain(..) {
+                self.carry_out(output, &mut queries);
+            }
+            self.readers.push_all(&mut queries);
+            self.peers.flush();
+            self.tell_role();
+        }
+    }
+
+    fn take_in(&mut self, mail: Mail) {
+        for news in mail.news {
+            self.on_news(news);
+        }
+        let is_full = self.backlog.is_full();
+        for (from, message) in mail.peers {
+            // Messages may be lost; those that bring entries are, while the store is far behind.
+            if !(is_full && brings_entries(&message)) {
+                self.replica.step(Input::Peer { from, message });
+            }
+        }
+        if let Some(id) = mail.persisted {
+            self.replica.step(Input::Persisted(id));
+        }
+        for fetched in mail.fetched {
+            let (to, first, entries) = (fetched.to, fetched.first, fetched.entries);
+            self.replica.step(Input::Fetched { to, first, entries });
+        }
+        if let Some((through, outcomes)) = mail.applied {
+            self.replica.step(Input::Applied { through, outcomes });
+        }
+        for (id, answer) in mail.answers {
+            self.answer(id, answer);
+        }
+        if !mail.requests.is_empty() {
+            let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+            let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+            for asked in mail.requests {
+                self.on_request(asked, now_ms, is_full);
+            }
+        }
+    }
+
+    fn on_news(&mut self, news: PeerNews) {
+        match news {
+            PeerNews::Here { node, address, connection } => {
+                self.peers.on_here(node, address, connection);
+            }
+            PeerNews::Gone { node, connection } => self.peers.on_gone(node, connection),
+            PeerNews::Seed { node, address } => {
+                self.peers.on_seed(node, address);
+                self.replica.step(Input::Seed(node));
+            }
+        }
+    }
+
+    fn on_request(&mut self, asked: Asked, now_ms: u64, is_full: bool) {
+        let Asked { call, reply, bytes } = asked;
+        let too_much = self.under_way.requests.len() >= REQUESTS_MAX
+            || self.under_way.bytes + bytes > REQUEST_BYTES_MAX;
+        let refusal = if too_much {
+            "this node has too many requests under way; try again or another member"
+        } else if is_full && call.request.is_write() {
+            "the store of this node is behind the log; try again or another member"
+        } else {
+            let milliseconds =
+                call.options.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT).min(TIMEOUT_MS_MAX);
+            let deadline = Instant::now() + Duration::from_millis(milliseconds);
+            let id = self.under_way.begin(Waiting { reply, bytes, deadline });
+            self.replica.step(Input::Request { id, call, now_ms });
+            return;
+        };
+        reply.send(Err(Error::new(ErrorCode::Busy, refusal)));
+    }
+
+    fn carry_out(&mut self, output: Output, queries: &mut Vec<Query>) {
+        match output {
+            Output::Persist { id, records } => self.log.push(LogJob::Persist { id, records }),
+            Output::Send { to, message } => self.peers.send(to, &message),
+            Output::Apply { entries } => {
+                self.backlog.add(entries.iter().map(cost_bytes).sum());
+                self.apply.push(ApplyJob::Entries(entries));
+            }
+            Output::Query { id, request: Request::Status { .. } } => {
+                let status = self.replica.status_document();
+                self.apply.push(ApplyJob::Hash { id, status });
+            }
+            Output::Query { id, request } => {
+                if let Some(waiting) = self.under_way.requests.get(&id) {
+                    queries.push(Query { id, request, deadline: waiting.deadline });
+                }
+            }
+            Output::Reply { id, answer } => self.answer(id, answer),
+            Output::Fetch { to, from, upto, bytes_max } => {
+                self.log.push(LogJob::Fetch { to, from, upto, bytes_max });
+            }
+            Output::Membership(membership) => {
+                let me = self.replica.core().node();
+                let addresses: Vec<String> = (membership.members.values())
+                    .map(|m| format!("{}{}", m.address, if m.voter { "" } else { " (learner)" }))
+                    .collect();
+                if !addresses.is_empty() {
+                    tracing::info!(members = addresses.join(", "), "membership");
+                }
+                self.is_member.send_replace(membership.members.contains_key(&me));
+                self.peers.set_membership(&membership);
+            }
+        }
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Result<Value, Error>) {
+        if let Some(reply) = self.under_way.end(id) {
+            reply.send(answer);
+        }
+    }
+
+    /// Tells the operator when the role or the leader has changed.
+    fn tell_role(&mut self) {
+        let (role, leader) = (self.replica.core().role(), self.replica.core().leader());
+        if self.seen.role == Some(role) && self.seen.leader == leader {
+            return;
+        }
+        let status = self.replica.core().status();
+        let (ballot, decided) = (status.ballot, status.decided);
+        let before = self.seen.role.replace(role);
+        self.seen.leader = leader;
+        match (role, leader) {
+            (Role::Leader, _) => tracing::info!(%ballot, %decided, "leads"),
+            (Role::Candidate, _) if before == Some(Role::Candidate) => {}
+            (Role::Candidate, _) => tracing::info!(%ballot, %decided, "asks to lead"),
+            (_, Some(leader)) => tracing::info!(%leader, %ballot, %decided, "follows"),
+            (_, None) => tracing::info!(%ballot, %decided, "knows no leader"),
+        }
+    }
+}
+
+impl UnderWay {
+    fn begin(&mut self, waiting: Waiting) -> RequestId {
+        self.last += 1;
+        let id = RequestId(self.last);
+        self.bytes += waiting.bytes;
+        self.requests.insert(id, waiting);
+        id
+    }
+
+    fn end(&mut self, id: RequestId) -> Option<Reply> {
+        let waiting = self.requests.remove(&id)?;
+        self.bytes -= waiting.bytes;
+        Some(waiting.reply)
+    }
+}
+
+/// Whether the message makes the log, and so the backlog of the store, longer.
+fn brings_entries(message: &PeerMessage) -> bool {
+    match message {
+        PeerMessage::Paxos(Message::Accept { entries, .. }) => !entries.is_empty(),
+        PeerMessage::Paxos(Message::CatchUpReply { .. }) | PeerMessage::Forward { .. } => true,
+        _ => false,
+    }
+}

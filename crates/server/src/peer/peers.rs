@@ -1,0 +1,131 @@
+//! All other nodes: where they are, and what waits for them. Belongs to the event loop.
+
+use super::frame;
+use super::greeting::Hello;
+use super::outgoing::{Outbox, keep};
+use crate::folder::ClusterId;
+use paxos::{Membership, NodeId};
+use replica::{PeerMessage, encode_peer_message};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::AbortHandle;
+
+/// Most nodes without membership that are remembered: those that join.
+const STRANGERS_MAX: usize = 64;
+
+/// All other nodes that this one talks to.
+///
+/// Invariants: there is a link to every other member; a link to anybody else only while that node is
+/// connected to us, or is the one to join through.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    me: NodeId,
+    cluster: ClusterId,
+    /// Where this node listens.
+    address: String,
+    members: BTreeMap<NodeId, String>,
+    /// What nodes that are connected to us say of their address, with the number of the connection.
+    /// It is newer than what the membership says.
+    told: BTreeMap<NodeId, (u64, String)>,
+    links: BTreeMap<NodeId, Link>,
+}
+
+#[derive(Debug)]
+struct Link {
+    address: String,
+    outbox: Arc<Outbox>,
+    task: AbortHandle,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The connection number of an address that was not told on a connection to us.
+const ASKED: u64 = 0;
+
+impl Peers {
+    pub(crate) fn new(me: NodeId, cluster: ClusterId, address: String) -> Peers {
+        Peers {
+            me,
+            cluster,
+            address,
+            members: BTreeMap::new(),
+            told: BTreeMap::new(),
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a message into the outbox of `to`, if there is a way there. [`Peers::flush`] sends it.
+    pub(crate) fn send(&mut self, to: NodeId, message: &PeerMessage) {
+        if let Some(link) = self.links.get(&to) {
+            link.outbox.push(|out| frame::append(out, |out| encode_peer_message(message, out)));
+        }
+    }
+
+    /// Lets everything go that was put in since the last call, one write per peer.
+    pub(crate) fn flush(&self) {
+        for link in self.links.values() {
+            link.outbox.send();
+        }
+    }
+
+    /// Takes note of who takes part.
+    pub(crate) fn set_membership(&mut self, membership: &Membership) {
+        let others = membership.members.iter().filter(|(node, _)| **node != self.me);
+        self.members = others.map(|(node, member)| (*node, member.address.clone())).collect();
+        let known: Vec<NodeId> = self.links.keys().chain(self.members.keys()).copied().collect();
+        for node in known {
+            self.relink(node);
+        }
+    }
+
+    /// A node is connected to us and says where it listens.
+    pub(crate) fn on_here(&mut self, node: NodeId, address: String, connection: u64) {
+        let strangers = self.told.keys().filter(|node| !self.members.contains_key(node)).count();
+        if self.members.contains_key(&node) || strangers < STRANGERS_MAX {
+            self.told.insert(node, (connection, address));
+            self.relink(node);
+        }
+    }
+
+    /// A connection to us has ended.
+    pub(crate) fn on_gone(&mut self, node: NodeId, connection: u64) {
+        if self.told.get(&node).is_some_and(|(number, _)| *number == connection)
+            && !self.members.contains_key(&node)
+        {
+            self.told.remove(&node);
+            self.relink(node);
+        }
+    }
+
+    /// A member of the group to join was reached.
+    pub(crate) fn on_seed(&mut self, node: NodeId, address: String) {
+        self.told.entry(node).or_insert((ASKED, address));
+        self.relink(node);
+    }
+
+    /// Makes the link of `node` what it must be by what is known now.
+    fn relink(&mut self, node: NodeId) {
+        let told = self.told.get(&node).map(|(_, address)| address);
+        let Some(address) = told.or_else(|| self.members.get(&node)) else {
+            self.links.remove(&node);
+            return;
+        };
+        if node == self.me || self.links.get(&node).is_some_and(|link| link.address == *address) {
+            return;
+        }
+        let hello = Hello {
+            cluster: Some(self.cluster),
+            node: self.me,
+            expected: Some(node),
+            address: self.address.clone(),
+        };
+        let address = address.clone();
+        let outbox = Arc::new(Outbox::default());
+        let task = tokio::spawn(keep(address.clone(), hello, Arc::clone(&outbox))).abort_handle();
+        self.links.insert(node, Link { address, outbox, task });
+    }
+}

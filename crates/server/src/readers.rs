@@ -1,0 +1,77 @@
+//! Threads that answer queries from the store.
+//!
+//! Their queue is bounded by the number of requests under way, which the event loop limits.
+
+use crate::error::ServerError;
+use crate::inbox::{Alarm, Inbox};
+use crate::queue::{Queue, Taken};
+use api::{Error, ErrorCode, Request};
+use replica::RequestId;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+use store::{FjallEngine, Reader};
+
+/// How many threads there are: one long query must not keep the others waiting.
+const READERS: usize = 2;
+/// Queries that a reader takes, and answers, at once.
+const QUERIES_MAX: usize = 32;
+
+/// A query that may be answered now.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) id: RequestId,
+    pub(crate) request: Request,
+    /// When nobody waits for it any more.
+    pub(crate) deadline: Instant,
+}
+
+pub(crate) struct Readers {
+    pub(crate) reader: Reader<FjallEngine>,
+    pub(crate) path: PathBuf,
+    pub(crate) queue: Arc<Queue<Query>>,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl Readers {
+    /// Starts the threads; they end when the queue is closed.
+    ///
+    /// # Errors
+    /// [`ServerError::Thread`].
+    pub(crate) fn spawn(self) -> Result<Vec<JoinHandle<()>>, ServerError> {
+        let shared = Arc::new(self);
+        let spawn = |number| {
+            let readers = Arc::clone(&shared);
+            let start = move || {
+                let _alarm = Alarm { inbox: Arc::clone(&readers.inbox), part: "reader" };
+                readers.run();
+            };
+            let spawned =
+                thread::Builder::new().name(format!("mondongo-read-{number}")).spawn(start);
+            spawned.map_err(|source| ServerError::Thread { what: "a reader thread", source })
+        };
+        (1..=READERS).map(spawn).collect()
+    }
+
+    fn run(&self) {
+        while let Taken::Items(queries) = self.queue.take(QUERIES_MAX, None) {
+            let mut answers = Vec::with_capacity(queries.len());
+            for query in queries {
+                if Instant::now() >= query.deadline {
+                    let message = "the query was not begun in its time; it had no effect";
+                    answers.push((query.id, Err(Error::new(ErrorCode::Timeout, message))));
+                    continue;
+                }
+                match self.reader.query(&query.request) {
+                    Ok(answer) => answers.push((query.id, answer)),
+                    Err(source) => {
+                        self.inbox.fail(ServerError::Store { path: self.path.clone(), source });
+                        return;
+                    }
+                }
+            }
+            self.inbox.put(|mail| mail.answers.append(&mut answers));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The node as the gateway sees it.
+
+use crate::inbox::Inbox;
+use api::{Call, Document, Request, Value};
+use gateway::{Reply, Service};
+use std::sync::Arc;
+
+/// A request that has come in.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) call: Call,
+    pub(crate) reply: Reply,
+    /// About how much memory the call takes.
+    pub(crate) bytes: usize,
+}
+
+/// Puts calls into the inbox.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeService {
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl Service for NodeService {
+    fn start(&self, call: Call, reply: Reply) {
+        let bytes = request_bytes(&call.request);
+        self.inbox.ask(Asked { call, reply, bytes });
+    }
+}
+
+/// About what a value costs besides the bytes of its strings.
+const VALUE_BYTES: usize = 48;
+
+/// About how much memory a request takes while it is under way.
+fn request_bytes(request: &Request) -> usize {
+    let of = match request {
+        Request::Insert { documents, .. } => documents.iter().map(document_bytes).sum(),
+        Request::Search { filter, .. } | Request::Delete { filter, .. } => document_bytes(filter),
+        Request::Update { filter, changes, .. } => document_bytes(filter) + document_bytes(changes),
+        Request::Write { value, .. } | Request::Swap { value, .. } => value_bytes(value),
+        Request::Cas { expected, value, .. } => value_bytes(expected) + value_bytes(value),
+        _ => 0,
+    };
+    of + 512
+}
+
+fn document_bytes(document: &Document) -> usize {
+    document.iter().map(|(name, value)| VALUE_BYTES + name.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    VALUE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Binary(binary) => binary.bytes.len(),
+            Value::Document(document) => document_bytes(document),
+            Value::Array(items) => items.iter().map(value_bytes).sum(),
+            _ => 0,
+        }
+}
