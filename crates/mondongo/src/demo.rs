@@ -22,6 +22,8 @@ const GROUP_TIME: Duration = Duration::from_secs(60);
 const STOP_TIME: Duration = Duration::from_secs(15);
 /// Between two looks at something that is waited for.
 const LOOK_WAIT: Duration = Duration::from_millis(50);
+/// Most nodes of a demo.
+const NODES_MAX: u16 = 9;
 /// Ports tried when those wanted are in use.
 const PORTS_TRIED: u16 = 2_000;
 
@@ -38,7 +40,7 @@ pub(crate) struct DemoArguments {
     pub(crate) port: u16,
 
     /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
     pub(crate) nodes: u16,
 
     /// Run this command instead of opening the prompt; may be given several times
@@ -83,7 +85,14 @@ fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         std::io::stdin().is_terminal().then(|| rustix::termios::tcgetattr(std::io::stdin()).ok());
     fs::create_dir_all(&arguments.folder)
         .with_context(|| format!("cannot make the folder {}", arguments.folder.display()))?;
-    let port = free_ports(arguments.port, arguments.nodes)?;
+    let count = arguments.nodes.max(count_nodes(&arguments.folder));
+    if count != arguments.nodes {
+        eprintln!(
+            "{} holds a group of {count} nodes; starting all of them.",
+            arguments.folder.display()
+        );
+    }
+    let port = free_ports(arguments.port, count)?;
     if port != arguments.port {
         eprintln!(
             "Ports from {} on are in use; taking {port} and the next ones instead.",
@@ -92,15 +101,11 @@ fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     }
     let group = Arc::new(Mutex::new(Group::default()));
     stop_on_signals(&group, terminal.flatten())?;
-    for number in 1..=arguments.nodes {
+    for number in 1..=count {
         let node = start(&arguments.folder, number, port)?;
         lock(&group).nodes.push(node);
-        if number == 1 {
-            // The others join through it.
-            wait_for_group(&group, 1)?;
-        }
     }
-    wait_for_group(&group, arguments.nodes.into())?;
+    wait_for_group(&group, count.into())?;
     introduce(&lock(&group), arguments);
     let members: Vec<String> = lock(&group).nodes.iter().map(|n| n.address.clone()).collect();
     let code = cli::run(&CliArguments {
@@ -114,6 +119,12 @@ fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
 
 fn lock(group: &Mutex<Group>) -> std::sync::MutexGuard<'_, Group> {
     group.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many nodes an earlier demo has left in the folder: all of them are needed for a majority.
+fn count_nodes(folder: &Path) -> u16 {
+    let is_there = |number: &u16| folder.join(format!("node{number}/identity.json")).exists();
+    (1..=NODES_MAX).filter(is_there).max().unwrap_or(0)
 }
 
 /// The first of `count` free ports in a row, `wanted` if possible.
