@@ -159,3 +159,17 @@ fn no_path_of_one_machine() {
     }
     none(&offences);
 }
+
+#[test]
+fn pages_that_sources_name_exist() {
+    let mut offences = Vec::new();
+    for text in files("rs").into_iter().filter(|text| text.path.starts_with("crates/")) {
+        for (number, word) in ticked(&text) {
+            let is_page = word.starts_with("docs/") && word.ends_with(".md");
+            if is_page && !root().join(&word).exists() {
+                offences.push(format!("{}:{number}: there is no `{word}`", text.path));
+            }
+        }
+    }
+    none(&offences);
+}
