@@ -266,13 +266,20 @@ impl Paxos {
         }
     }
 
-    /// Takes the decided value of the slot after `decided`, whatever was accepted there.
+    /// Takes the decided value of the slot after `decided`, whatever was accepted there: what an outdated
+    /// leader had accepted may differ.
     fn adopt_decided(&mut self, slot: Slot, entry: Entry) {
-        if slot > self.accepted {
+        let keeps = self.config.is_planted(PlantedBug::CatchUpKeepsAccepted);
+        let present = self.log.get(slot);
+        let is_news = present.is_none_or(|present| present.payload != entry.payload);
+        if is_news && (slot > self.accepted || !keeps) {
+            // The ballot recorded for a slot never falls.
+            let ballot = present.map_or(entry.ballot, |present| present.ballot.max(entry.ballot));
+            let entry = Entry { ballot, payload: entry.payload };
             self.log.put(slot, entry.clone());
             self.persistence.add(Record::Accept(slot, entry));
-            self.accepted = slot;
         }
+        self.accepted = self.accepted.max(slot);
         self.decide_upto(slot);
     }
 }

@@ -207,6 +207,7 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
         }
         Payload::Membership(membership) => {
             out.put_u8(2);
+            out.put_u64_le(membership.base.0);
             out.put_u32_le(u32::try_from(membership.members.len()).expect("groups are small"));
             for (node, member) in &membership.members {
                 out.put_u64_le(node.0);
@@ -297,6 +298,7 @@ impl Reader {
     }
 
     fn membership(&mut self) -> Result<Membership, Malformed> {
+        let base = self.slot()?;
         let count = self.u32("member count")?;
         let mut members = BTreeMap::new();
         for _ in 0..count {
@@ -308,7 +310,7 @@ impl Reader {
                 return Err(Malformed { what: "member twice" });
             }
         }
-        Ok(Membership { members })
+        Ok(Membership { base, members })
     }
 
     fn end(&self) -> Result<(), Malformed> {

@@ -102,11 +102,19 @@ pub enum PlantedBug {
     DeliverBeforePersisted,
     /// A follower takes the leader's decided slot for its own, whatever it has accepted.
     DecidedBeyondAccepted,
+    /// A leader takes what a late promise knows to be decided for decided with its own value.
+    LatePromiseDecides,
+    /// A decided value that is caught up with does not replace another value accepted before.
+    CatchUpKeepsAccepted,
+    /// Questions are named alike in every life of a node.
+    TokensStartAgain,
+    /// A membership that an outdated leader proposed to itself is proposed again.
+    StaleMembershipStays,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 14] = [
+    pub const ALL: [PlantedBug; 18] = [
         PlantedBug::PromiseBeforePersisted,
         PlantedBug::AcceptedBeforePersisted,
         PlantedBug::OwnVoteBeforePersisted,
@@ -121,5 +129,9 @@ impl PlantedBug {
         PlantedBug::LearnersVote,
         PlantedBug::DeliverBeforePersisted,
         PlantedBug::DecidedBeyondAccepted,
+        PlantedBug::LatePromiseDecides,
+        PlantedBug::CatchUpKeepsAccepted,
+        PlantedBug::TokensStartAgain,
+        PlantedBug::StaleMembershipStays,
     ];
 }

@@ -215,13 +215,14 @@ pub struct Paxos {
 impl Paxos {
     /// A node that starts, or starts again, with what its log says.
     ///
-    /// `seed` decides its waits. A group of one leads at its first tick.
+    /// `seed` decides its waits and the names of its questions, so it must be another at each start. A group of one leads at its first tick.
     pub fn recover(config: Config, seed: u64, durable: Durable) -> Paxos {
         config.check();
         let Durable { promised, decided, membership: (membership_slot, membership), entries } =
             durable;
         assert!(membership_slot <= decided, "a membership governs once it is decided");
         let log = LogWindow::new(decided, entries);
+        let token = if config.is_planted(PlantedBug::TokensStartAgain) { 0 } else { seed >> 1 };
         let mut paxos = Paxos {
             random: seed ^ config.node.0 ^ 0x9e37_79b9_7f4a_7c15,
             config,
@@ -242,7 +243,7 @@ impl Paxos {
             election_tick: 0,
             persistence: Persistence::default(),
             acceptor: crate::acceptor::Owed::default(),
-            reads: Reads::default(),
+            reads: Reads::new(token),
             outputs: Vec::new(),
         };
         while paxos.log.get(paxos.accepted.next()).is_some_and(|e| e.ballot == promised) {
@@ -338,6 +339,11 @@ impl Paxos {
         self.log.get(slot)
     }
 
+    /// Whether this leader has so many proposals waiting that it refuses more.
+    pub fn is_full(&self) -> bool {
+        matches!(&self.role, RoleState::Owning(l) if l.is_full(self.config.waiting_bytes_max))
+    }
+
     pub(crate) fn is_leading(&self) -> bool {
         matches!(&self.role, RoleState::Owning(l) if l.is_leading)
     }
@@ -412,6 +418,7 @@ impl Paxos {
             self.decided = self.decided.next();
             let entry = self.log.get(self.decided).expect("undecided entries stay in the window");
             if let Payload::Membership(membership) = &entry.payload {
+                assert!(membership.base == self.membership_slot, "memberships follow each other");
                 self.membership = membership.clone();
                 self.membership_slot = self.decided;
                 self.on_membership();

@@ -130,6 +130,10 @@ impl Leadership {
         }
     }
 
+    pub(crate) fn is_full(&self, bytes_max: usize) -> bool {
+        self.waiting_bytes >= bytes_max
+    }
+
     fn recover(&mut self, slot: Slot, entry: Entry, any: bool) {
         match self.recovered.get(&slot) {
             Some(known) if known.ballot >= entry.ballot && !any => {}
@@ -234,7 +238,9 @@ impl Paxos {
         }
         if !complete {
             self.send(from, Message::Prepare { ballot, from: next });
-        } else if self.is_leading() && decided > self.decided {
+        } else if self.config.is_planted(PlantedBug::LatePromiseDecides) && self.is_leading() {
+            // Wrong: what is decided may have been decided in a later ballot, with another value than
+            // the one proposed here.
             self.decide_as_leader(decided.min(self.accepted));
         }
     }
@@ -328,11 +334,11 @@ impl Paxos {
     }
 
     /// Proposes `membership`, unless it is the present one or another change is under way.
-    fn change_membership(&mut self, membership: Membership) {
-        let is_news = membership != self.membership;
+    fn change_membership(&mut self, mut membership: Membership) {
+        let is_news = membership.members != self.membership.members;
+        membership.base = self.membership_slot;
         if let RoleState::Owning(l) = &mut self.role
             && l.barrier.is_none()
-            && l.change.is_none()
             && is_news
         {
             l.change = Some(membership);
@@ -385,6 +391,8 @@ impl Paxos {
     fn next_payload(&mut self) -> Option<Payload> {
         let slot = self.accepted.next();
         let no_barrier = self.config.is_planted(PlantedBug::NoMembershipBarrier);
+        let stale_stays = self.config.is_planted(PlantedBug::StaleMembershipStays);
+        let base = self.membership_slot;
         let RoleState::Owning(l) = &mut self.role else { return None };
         let may_propose = self.membership.has_quorum(|id| l.has_promised(id))
             && (l.barrier.is_none() || no_barrier);
@@ -393,7 +401,14 @@ impl Paxos {
         }
         l.recovered = l.recovered.split_off(&slot);
         if let Some(entry) = l.recovered.remove(&slot) {
-            return Some(entry.payload);
+            // Acceptors accept in order, so had this membership been decided, all before it would have
+            // been too, its base the last membership among them. It was not, and never will be.
+            return Some(match entry.payload {
+                Payload::Membership(membership) if membership.base != base && !stale_stays => {
+                    Payload::Blank
+                }
+                payload => payload,
+            });
         }
         if !l.recovered.is_empty() {
             return Some(Payload::Blank);
@@ -405,7 +420,7 @@ impl Paxos {
         if l.undecided_bytes > self.config.undecided_bytes_max {
             return None;
         }
-        if let Some(membership) = l.change.take() {
+        if let Some(membership) = l.change.take_if(|change| change.base == base) {
             return Some(Payload::Membership(membership));
         }
         let (_, command) = l.waiting.pop_front()?;

@@ -46,6 +46,12 @@ struct Asked {
 }
 
 impl Reads {
+    /// `token`: from which on questions are named. Answers to an earlier life's must name none of
+    /// this one's.
+    pub(crate) fn new(token: u64) -> Reads {
+        Reads { token, ..Reads::default() }
+    }
+
     pub(crate) fn begin(&mut self, id: ReadId, now: u64) {
         self.fresh.push((id, now));
     }

@@ -117,6 +117,9 @@ pub struct Member {
 /// It governs every slot after the one it is decided in, up to the next membership.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Membership {
+    /// The slot of the membership it was made from, and takes the place of. An entry with another base
+    /// than the membership governing its slot was proposed by an outdated leader, to itself.
+    pub base: Slot,
     /// The participants by id.
     pub members: BTreeMap<NodeId, Member>,
 }
@@ -125,7 +128,7 @@ impl Membership {
     /// A group of one voter.
     pub fn founding(node: NodeId, address: impl Into<String>) -> Membership {
         let member = Member { address: address.into(), voter: true };
-        Membership { members: BTreeMap::from([(node, member)]) }
+        Membership { base: Slot::ZERO, members: BTreeMap::from([(node, member)]) }
     }
 
     /// The voters, in order of id.

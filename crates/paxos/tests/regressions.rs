@@ -493,3 +493,112 @@ fn check_partial_partition(nodes: u64, reaches: impl Fn(u64, u64) -> bool) {
     assert_eq!(group.commands(leaders[0]), ["before", "during"]);
     assert!(group.agrees());
 }
+
+/// What a late promise knows to be decided may have been decided in a later ballot than this leader's.
+#[test]
+fn a_late_promise_decides_nothing_by_itself() {
+    shows(PlantedBug::LatePromiseDecides, |planted| {
+        let mut group = Group::new(5, planted);
+        let (ballot, from) = prepare_of(&mut group, 1, &[2, 3]);
+        let promise = |decided| Message::Promise {
+            ballot,
+            from,
+            decided,
+            last: decided,
+            entries: Vec::new(),
+        };
+        for node in [2, 3] {
+            group.step(1, Input::Message { from: id(node), message: promise(Slot(1)) });
+        }
+        assert!(group.is_leader(1));
+        group.propose(1, 1, "heard by nobody");
+        group.step(1, Input::Message { from: id(4), message: promise(Slot(9)) });
+        group.commands(1).is_empty()
+    });
+}
+
+/// An outdated leader had something accepted where a later one decided something else.
+#[test]
+fn a_decided_value_replaces_what_was_accepted_before() {
+    shows(PlantedBug::CatchUpKeepsAccepted, |planted| {
+        let mut group = Group::new(3, planted);
+        group.elect(1);
+        group.deliver_all();
+        group.propose(1, 1, "outdated");
+        group.deliver(|_, to, _| to == id(2));
+        group.wire.clear();
+        let status = group.node(2).core.status();
+        let (ballot, slot) = (status.ballot, status.accepted);
+        assert_eq!(status.decided.next(), slot);
+        // The leader says that its window begins later, so the node asks, and is answered.
+        let window = slot.next().next();
+        let message = Message::Heartbeat { ballot, decided: status.decided, window, probe: 0 };
+        group.step(2, Input::Message { from: id(1), message });
+        let later = Ballot { round: 99, node: id(3) };
+        let entries = vec![Entry { ballot: later, payload: group::command("decided") }];
+        let reply = Message::CatchUpReply { first: slot, entries };
+        group.step(2, Input::Message { from: id(3), message: reply });
+        group.restart(2);
+        let kept = group.node(2).core.entry(slot).map(|entry| entry.payload.clone());
+        group.commands(2) == ["decided"] && kept != Some(group::command("outdated"))
+    });
+}
+
+/// A read-index answer on its way while the node restarts.
+#[test]
+fn an_answer_to_an_earlier_lifes_question_serves_no_read() {
+    shows(PlantedBug::TokensStartAgain, |planted| {
+        let mut group = Group::new(3, planted);
+        group.elect(1);
+        group.run_all(5);
+        let answer = std::cell::RefCell::new(None);
+        group.read(2, 1);
+        group.deliver(|_, _, m| {
+            let is_answer = matches!(m, Message::ReadIndexReply { .. });
+            if is_answer {
+                answer.replace(Some(m.clone()));
+            }
+            !is_answer
+        });
+        group.restart(2);
+        group.run_all(5);
+        group.read(2, 2);
+        group.wire.clear();
+        let message = answer.take().expect("the leader answers");
+        group.step(2, Input::Message { from: id(1), message });
+        group.node(2).ready.is_empty()
+    });
+}
+
+/// A leader that was cut off comes back with a membership that it proposed to itself.
+#[test]
+fn an_outdated_membership_does_not_replace_a_decided_one() {
+    shows(PlantedBug::StaleMembershipStays, |planted| {
+        let mut group = Group::new(3, planted);
+        group.elect(1);
+        group.run_all(5);
+        for number in 1..=4 {
+            group.propose(1, number, "never decided");
+        }
+        group.join(1, 20);
+        group.wire.clear();
+        let apart =
+            |from: paxos::NodeId, to: paxos::NodeId, _: &Message| from != id(1) && to != id(1);
+        for _ in 0..200 {
+            group.tick(2);
+            group.tick(3);
+            group.deliver(apart);
+        }
+        let leader = if group.is_leader(2) { 2 } else { 3 };
+        group.join(leader, 30);
+        group.deliver(apart);
+        assert!(group.node(leader).core.membership().1.members.contains_key(&id(30)));
+        // An assertion of the core may notice first.
+        let together = std::panic::AssertUnwindSafe(|| group.run_all(200));
+        if std::panic::catch_unwind(together).is_err() {
+            return false;
+        }
+        let members = &group.node(2).core.membership().1.members;
+        members.contains_key(&id(30)) && !members.contains_key(&id(20))
+    });
+}

@@ -21,7 +21,7 @@ pub struct RequestId(pub u64);
 pub struct Config {
     /// Those of the core, with the node's identity.
     pub paxos: paxos::Config,
-    /// Decides the core's waits.
+    /// Decides the core's waits and the names of questions: another at each start.
     pub seed: u64,
     /// What a tick is worth, in milliseconds.
     pub tick_ms: u64,
@@ -59,6 +59,7 @@ impl Config {
 
 /// What can happen to a node.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "inputs pass by value, one at a time")]
 pub enum Input {
     /// A client asks. Complete: every document to insert has its `_id`.
     Request {
@@ -195,13 +196,14 @@ impl Replica {
     pub fn new(config: Config, durable: Durable) -> Replica {
         let applied = durable.decided;
         let paxos = Paxos::recover(config.paxos.clone(), config.seed, durable);
+        let writes = Writes::new(config.seed >> 1);
         Replica {
             config,
             paxos,
             now: 0,
             applied,
             delivered: applied,
-            writes: Writes::default(),
+            writes,
             sequence: 0,
             reads: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -364,7 +366,11 @@ impl Replica {
             return;
         }
         if self.paxos.leader() == Some(self.paxos.node()) {
-            // Refusals of forwarded commands are told by the number of the node and its token.
+            if self.paxos.is_full() {
+                let message = PeerMessage::ForwardRefused { token, busy: true };
+                self.outputs.push(Output::Send { to: from, message });
+                return;
+            }
             self.paxos.step(paxos::Input::Propose { id: ProposalId(FORWARDED), command });
         } else {
             let message = PeerMessage::ForwardRefused { token, busy: false };

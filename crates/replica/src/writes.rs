@@ -41,6 +41,12 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
+    /// `token`: from which on writes are named to leaders. Refusals of an earlier life's must name none
+    /// of this one's.
+    pub(crate) fn new(token: u64) -> Writes {
+        Writes { token: token.max(1), ..Writes::default() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
@@ -93,11 +99,11 @@ impl Writes {
 
     /// Marks what was handed to an earlier leader, or waited long enough, to be handed over again.
     pub(crate) fn renew(&mut self, ballot: Ballot, now: u64) {
-        let due = |pending: &&mut Pending| {
+        let due = |pending: &Pending| {
             pending.sent_in.is_some_and(|b| b != ballot) || now >= pending.retry_tick
         };
         let again: Vec<Reference> = (self.pending.iter_mut())
-            .filter(|(_, pending)| pending.sent_in.is_some() && due(&pending))
+            .filter(|(_, pending)| pending.sent_in.is_some() && due(pending))
             .map(|(reference, pending)| {
                 pending.sent_in = None;
                 reference.clone()

@@ -155,5 +155,5 @@ impl Up {
 
 fn founders(plan: &Plan) -> Membership {
     let member = |index| (id_of(index), Member { address: address_of(index), voter: true });
-    Membership { members: (0..plan.founders).map(member).collect() }
+    Membership { base: Slot::ZERO, members: (0..plan.founders).map(member).collect() }
 }

@@ -47,7 +47,7 @@ impl Group {
 
     pub(crate) fn with(voters: u64, adjust: impl Fn(&mut Config)) -> Group {
         let member = |n| (id(n), Member { address: format!("node{n}:1"), voter: true });
-        let founding = Membership { members: (1..=voters).map(member).collect() };
+        let founding = Membership { base: Slot::ZERO, members: (1..=voters).map(member).collect() };
         let mut group = Group {
             nodes: BTreeMap::new(),
             wire: VecDeque::new(),
