@@ -1,14 +1,52 @@
-//! The project's own commands.
+//! The project's own commands: `cargo xtask check | bless | sim`.
+//!
+//! Checking never edits; editing is another verb (`bless`). Invariant of absence: nothing here is needed
+//! to build or run MondongoDB, and no check lives here that `cargo test` could do (see `tests/tidy`).
 
-fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.split_first() {
-        Some((command, rest)) if command == "sim" => {
-            if let Err(what) = sim::cli::run_arguments(rest) {
-                eprintln!("{what}");
-                std::process::exit(1);
-            }
+mod bless;
+mod check;
+mod step;
+
+use anyhow::anyhow;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs every check and prints what it took; changes no file.
+    Check(check::Options),
+    /// Formats the sources and writes what tests expect anew, for you to read in the diff.
+    Bless(bless::Options),
+    /// Plays simulated worlds; `cargo xtask sim --help` says how.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Passed on to the simulator.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Check(options) => check::run(&options),
+        Command::Bless(options) => bless::run(&options),
+        Command::Sim { arguments } => {
+            sim::cli::run_arguments(&arguments).map_err(|what| anyhow!(what))
         }
-        _ => eprintln!("usage: cargo xtask sim --help"),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -10,8 +10,8 @@
 //! depends on the seed alone (the report carries a hash of the trace, and a test runs seeds twice).
 
 pub mod checker;
-mod client;
 pub mod cli;
+mod client;
 mod network;
 mod node;
 mod plan;

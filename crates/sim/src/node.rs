@@ -83,7 +83,8 @@ impl Node {
             journal.found(ballot, founders(plan)).map_err(|e| format!("node {index}: {e}"))?;
             recovered = replica::Recovered { promised: ballot, decided: Slot(1), last: Slot(1) };
         }
-        let mut store = Store::open(self.engine_disk.engine()).map_err(|e| format!("store: {e}"))?;
+        let mut store =
+            Store::open(self.engine_disk.engine()).map_err(|e| format!("store: {e}"))?;
         let started = replica::start(&journal, &recovered, &mut store);
         let started = started.map_err(|e| format!("node {index} cannot start: {e}"))?;
         let decided = started.durable.decided;

@@ -624,11 +624,7 @@ impl World {
         self.after(500_000, Event::Patience { client: AUDITOR, number, attempt: 0 });
     }
 
-    fn on_audit(
-        &mut self,
-        number: u64,
-        answer: Result<Value, api::Error>,
-    ) -> Result<(), String> {
+    fn on_audit(&mut self, number: u64, answer: Result<Value, api::Error>) -> Result<(), String> {
         let Ok(answer) = answer else { return Ok(()) };
         let Some((node, start_us, request)) = self.final_reads.remove(&number) else {
             return Ok(());
@@ -711,7 +707,8 @@ impl World {
         use std::fmt::Write;
         let mut what = format!("no progress after the faults ended, in phase {:?}", self.phase);
         for (index, node) in self.nodes.iter().enumerate() {
-            let status = node.up.as_ref().map(|up| (up.replica.core().status(), up.replica.applied()));
+            let status =
+                node.up.as_ref().map(|up| (up.replica.core().status(), up.replica.applied()));
             // Writing to a string cannot fail.
             let _ = write!(what, "\n  node {index}: {status:?}");
         }

@@ -26,10 +26,7 @@ fn main() -> Result<(), AnyError> {
 }
 
 fn options() -> Options {
-    Options {
-        log_id: Some(LogId([1; 16])),
-        ..Options::default()
-    }
+    Options { log_id: Some(LogId([1; 16])), ..Options::default() }
 }
 
 fn measure(folder: &PathBuf, groups: usize, records: usize, bytes: usize) -> Result<(), AnyError> {

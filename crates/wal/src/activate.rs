@@ -17,18 +17,12 @@ pub(crate) fn activate<D: Disk>(
     header: &SegmentHeader,
     options: &Options,
 ) -> Result<Segment<D::File>, Error> {
-    assert_eq!(
-        spare.bytes, header.segment_bytes,
-        "a spare of the wrong length was chosen"
-    );
+    assert_eq!(spare.bytes, header.segment_bytes, "a spare of the wrong length was chosen");
     spare
         .file
         .write_at(0, &header.encode())
         .map_err(io_error("write the header of", &spare.name))?;
-    spare
-        .file
-        .sync_data()
-        .map_err(io_error("sync", &spare.name))?;
+    spare.file.sync_data().map_err(io_error("sync", &spare.name))?;
     disk.rename(&spare.name, &segment_name(header.sequence))
         .map_err(io_error("rename", &spare.name))?;
     sync_folder(disk, options)?;
@@ -50,20 +44,14 @@ pub(crate) fn retire<D: Disk>(
 ) -> Result<Option<Spare<D>>, Error> {
     let old_name = segment_name(sequence);
     let Some(number) = spare_number else {
-        disk.remove(&old_name)
-            .map_err(io_error("remove", &old_name))?;
+        disk.remove(&old_name).map_err(io_error("remove", &old_name))?;
         sync_folder(disk, options)?;
         return Ok(None);
     };
     let name = spare_name(number);
-    disk.rename(&old_name, &name)
-        .map_err(io_error("rename", &old_name))?;
+    disk.rename(&old_name, &name).map_err(io_error("rename", &old_name))?;
     sync_folder(disk, options)?;
-    Ok(Some(Spare {
-        name,
-        file: Arc::clone(&segment.file),
-        bytes: segment.segment_bytes,
-    }))
+    Ok(Some(Spare { name, file: Arc::clone(&segment.file), bytes: segment.segment_bytes }))
 }
 
 pub(crate) fn sync_folder<D: Disk>(disk: &D, options: &Options) -> Result<(), Error> {

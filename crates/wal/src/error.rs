@@ -121,9 +121,5 @@ pub(crate) fn io_error(
     name: impl Into<String>,
 ) -> impl FnOnce(io::Error) -> Error {
     let name = name.into();
-    move |source| Error::Io {
-        operation,
-        name,
-        source,
-    }
+    move |source| Error::Io { operation, name, source }
 }

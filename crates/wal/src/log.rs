@@ -166,10 +166,7 @@ impl<D: Disk> Log<D> {
             .decode_header(position.offset, frame)
             .and_then(|header| header.payload(frame))
             .map(Bytes::copy_from_slice)
-            .ok_or(Error::NoRecord {
-                position,
-                reason: "no record begins there",
-            })
+            .ok_or(Error::NoRecord { position, reason: "no record begins there" })
     }
 
     /// A handle that reads flushed records, also from other threads.
@@ -236,10 +233,7 @@ impl<D: Disk> Log<D> {
 
     /// The end of the log: every record so far, buffered ones included, lies before it, every later one at it or after.
     pub fn end(&self) -> Position {
-        Position {
-            segment: self.tail().sequence,
-            offset: self.tail().end(),
-        }
+        Position { segment: self.tail().sequence, offset: self.tail().end() }
     }
 
     /// The end of what is durable.
@@ -249,10 +243,7 @@ impl<D: Disk> Log<D> {
 
     /// Where the oldest segment begins: no record lies before it.
     pub fn first(&self) -> Position {
-        Position {
-            segment: self.segment_range().0,
-            offset: SEGMENT_HEADER_BYTES as u32,
-        }
+        Position { segment: self.segment_range().0, offset: SEGMENT_HEADER_BYTES as u32 }
     }
 
     /// Bytes of all segment files, spares included.
@@ -290,29 +281,17 @@ impl<D: Disk> Log<D> {
     }
 
     fn push_frame(&mut self, kind: FrameKind, payload: &[u8]) -> Position {
-        let piece = self
-            .pieces
-            .back_mut()
-            .expect("invariant 1: there is a piece");
+        let piece = self.pieces.back_mut().expect("invariant 1: there is a piece");
         let (segment, offset) = (piece.sequence, piece.end());
-        piece
-            .identity
-            .encode(&mut piece.frames, offset, piece.start, kind, payload);
-        assert!(
-            u64::from(piece.end()) <= piece.segment_bytes,
-            "a frame leaves its segment"
-        );
+        piece.identity.encode(&mut piece.frames, offset, piece.start, kind, payload);
+        assert!(u64::from(piece.end()) <= piece.segment_bytes, "a frame leaves its segment");
         self.ends_with_mark = kind == FrameKind::Mark;
         Position { segment, offset }
     }
 
     /// Starts buffering for the segment after the newest, which must have room for `needed` bytes of frames.
     fn begin_piece(&mut self, needed: u64) -> Result<(), Error> {
-        let sequence = self
-            .tail()
-            .sequence
-            .checked_add(1)
-            .ok_or(Error::Exhausted)?;
+        let sequence = self.tail().sequence.checked_add(1).ok_or(Error::Exhausted)?;
         let own = (SEGMENT_HEADER_BYTES as u64 + needed).next_multiple_of(PAGE_BYTES);
         self.pieces.push_back(Piece {
             sequence,
@@ -350,12 +329,9 @@ impl<D: Disk> Log<D> {
         let (start, end) = (u64::from(piece.start), piece.end());
         // Whole pages: else the kernel would first have to read the rest of a page that it does not hold.
         // What lies behind the end counts for nothing, so zeros may be written there.
-        let padded_end = u64::from(end)
-            .next_multiple_of(PAGE_BYTES)
-            .min(piece.segment_bytes);
+        let padded_end = u64::from(end).next_multiple_of(PAGE_BYTES).min(piece.segment_bytes);
         piece.frames.resize((padded_end - start) as usize, 0);
-        file.write_at(start, &piece.frames)
-            .map_err(io_error("write", &name))?;
+        file.write_at(start, &piece.frames).map_err(io_error("write", &name))?;
         let skipped = self.options.plants(PlantedBug::AcknowledgeWithoutSync)
             || (self.options.plants(PlantedBug::RollWithoutSync) && !last);
         if !skipped {
@@ -365,9 +341,7 @@ impl<D: Disk> Log<D> {
         piece.frames.shrink_to(BUFFER_BYTES_KEPT);
         piece.start = end;
         let mut segments = self.reader.segments_mut();
-        let segment = segments
-            .get_mut(&piece.sequence)
-            .expect("the newest segment stays");
+        let segment = segments.get_mut(&piece.sequence).expect("the newest segment stays");
         segment.durable_end = end;
         Ok(())
     }
@@ -394,11 +368,8 @@ impl<D: Disk> Log<D> {
     }
 
     fn cut_segment(&mut self, sequence: u32) -> Result<(), Error> {
-        let segment = self
-            .reader
-            .segments_mut()
-            .remove(&sequence)
-            .expect("the oldest segment is in the map");
+        let segment =
+            self.reader.segments_mut().remove(&sequence).expect("the oldest segment is in the map");
         let reused = segment.segment_bytes == self.options.segment_bytes
             && self.spares.len() < self.options.spares_max;
         let number = reused.then(|| self.take_spare_number());
@@ -409,11 +380,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn plan_spare(&mut self, bytes: u64) -> SparePlan<D> {
-        SparePlan {
-            disk: Arc::clone(&self.disk),
-            number: self.take_spare_number(),
-            bytes,
-        }
+        SparePlan { disk: Arc::clone(&self.disk), number: self.take_spare_number(), bytes }
     }
 
     fn take_spare_number(&mut self) -> u64 {
@@ -423,9 +390,7 @@ impl<D: Disk> Log<D> {
 
     fn check_poison(&self) -> Result<(), Error> {
         match &self.poisoned_by {
-            Some(cause) => Err(Error::Poisoned {
-                cause: cause.clone(),
-            }),
+            Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
             None => Ok(()),
         }
     }

@@ -102,18 +102,12 @@ impl Default for MemoryDisk {
 impl MemoryDisk {
     /// An empty folder.
     pub fn new() -> MemoryDisk {
-        MemoryDisk {
-            state: Arc::default(),
-            epoch: 0,
-        }
+        MemoryDisk { state: Arc::default(), epoch: 0 }
     }
 
     /// An independent copy of the folder with all its faults and unsynced data.
     pub fn fork(&self) -> MemoryDisk {
-        MemoryDisk {
-            state: Arc::new(Mutex::new(lock(&self.state).clone())),
-            epoch: self.epoch,
-        }
+        MemoryDisk { state: Arc::new(Mutex::new(lock(&self.state).clone())), epoch: self.epoch }
     }
 
     /// The power fails: of all that is not synced, any part survives, chosen by `seed`; one sector may be torn in the
@@ -231,11 +225,7 @@ impl MemoryDisk {
     }
 
     fn file(&self, id: u64) -> MemoryFile {
-        MemoryFile {
-            state: Arc::clone(&self.state),
-            epoch: self.epoch,
-            id,
-        }
+        MemoryFile { state: Arc::clone(&self.state), epoch: self.epoch, id }
     }
 }
 
@@ -410,10 +400,7 @@ impl State {
         let others: u64 = self.files.iter().map(other).sum();
         let grows = bytes_len > self.files[&id].bytes_len;
         if grows && others + bytes_len > capacity_bytes {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "the disk is full",
-            ));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full"));
         }
         Ok(())
     }
@@ -447,10 +434,7 @@ impl NameChange {
 
 impl FileState {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> usize {
-        let count = self
-            .bytes_len
-            .saturating_sub(offset)
-            .min(buffer.len() as u64) as usize;
+        let count = self.bytes_len.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let stored = self.data.get(offset as usize..).unwrap_or_default();
         let stored = &stored[..stored.len().min(count)];
         buffer[..stored.len()].copy_from_slice(stored);
@@ -534,9 +518,7 @@ impl FileState {
 
     fn sector(&self, index: u64) -> Sector {
         let begin = index as usize * SECTOR_BYTES;
-        self.data[begin..begin + SECTOR_BYTES]
-            .try_into()
-            .expect("data holds whole sectors")
+        self.data[begin..begin + SECTOR_BYTES].try_into().expect("data holds whole sectors")
     }
 
     fn grow_data(&mut self, bytes: usize) {
@@ -563,9 +545,7 @@ impl Survival {
         match random.below(8) {
             0 => Survival::Nothing,
             1 => Survival::Everything,
-            _ => Survival::Some {
-                chances: 1 + random.below(7),
-            },
+            _ => Survival::Some { chances: 1 + random.below(7) },
         }
     }
 

@@ -16,9 +16,7 @@ pub struct LogId(pub [u8; 16]);
 
 impl fmt::Display for LogId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
@@ -57,23 +55,13 @@ impl Default for Options {
 
 impl Options {
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        let refuse = |name, value, reason| {
-            Err(Error::Options {
-                name,
-                value,
-                reason,
-            })
-        };
+        let refuse = |name, value, reason| Err(Error::Options { name, value, reason });
         if self.segment_bytes == 0 || !self.segment_bytes.is_multiple_of(PAGE_BYTES) {
             let reason = "it must be a multiple of 4096";
             return refuse("segment_bytes", self.segment_bytes, reason);
         }
         if self.segment_bytes > SEGMENT_BYTES_LIMIT {
-            return refuse(
-                "segment_bytes",
-                self.segment_bytes,
-                "it must be at most 1 GiB",
-            );
+            return refuse("segment_bytes", self.segment_bytes, "it must be at most 1 GiB");
         }
         if self.record_bytes_max > SEGMENT_BYTES_LIMIT - 2 * PAGE_BYTES {
             let reason = "it must be at most 1 GiB less 8192";

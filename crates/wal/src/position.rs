@@ -22,10 +22,7 @@ impl Position {
 
     /// The inverse of [`Position::to_u64`].
     pub fn from_u64(packed: u64) -> Position {
-        Position {
-            segment: (packed >> 32) as u32,
-            offset: packed as u32,
-        }
+        Position { segment: (packed >> 32) as u32, offset: packed as u32 }
     }
 }
 

@@ -39,11 +39,7 @@ impl<D: Disk> LogReader<D> {
         log_id: LogId,
         options: Arc<Options>,
     ) -> LogReader<D> {
-        LogReader {
-            segments: Arc::new(RwLock::new(segments)),
-            log_id,
-            options,
-        }
+        LogReader { segments: Arc::new(RwLock::new(segments)), log_id, options }
     }
 
     /// Reads one flushed record and checks it.
@@ -65,10 +61,7 @@ impl<D: Disk> LogReader<D> {
     pub fn durable_end(&self) -> Position {
         let segments = self.segments();
         let (&segment, last) = segments.last_key_value().expect("a log has a segment");
-        Position {
-            segment,
-            offset: last.durable_end,
-        }
+        Position { segment, offset: last.durable_end }
     }
 
     pub(crate) fn segments(&self) -> RwLockReadGuard<'_, BTreeMap<u32, Segment<D::File>>> {
@@ -77,9 +70,7 @@ impl<D: Disk> LogReader<D> {
     }
 
     pub(crate) fn segments_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<u32, Segment<D::File>>> {
-        self.segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.segments.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn identity(&self, sequence: u32) -> Identity {
@@ -115,9 +106,7 @@ impl<D: Disk> LogReader<D> {
         let available = (durable_end - position.offset) as usize;
         let mut frame = vec![0; available.min(FIRST_READ_BYTES)];
         self.fill(file, position, &mut frame, 0)?;
-        let Some(header) = self
-            .identity(position.segment)
-            .decode_header(position.offset, &frame)
+        let Some(header) = self.identity(position.segment).decode_header(position.offset, &frame)
         else {
             return Err(corrupt(position, "the frame's header is damaged"));
         };

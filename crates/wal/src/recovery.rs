@@ -52,12 +52,7 @@ pub(crate) fn open<D: Disk>(
 ) -> Result<Opened<D>, Error> {
     options.validate()?;
     let files = list(disk.as_ref())?;
-    let spare_number_next = 1 + files
-        .spares
-        .iter()
-        .chain(&files.makings)
-        .max()
-        .unwrap_or(&0);
+    let spare_number_next = 1 + files.spares.iter().chain(&files.makings).max().unwrap_or(&0);
     if files.segments.is_empty() {
         return create(disk, options, &files, spare_number_next);
     }
@@ -90,12 +85,7 @@ pub(crate) fn open<D: Disk>(
         sealed: end.ends_with_mark,
     };
     let segments = found.into_iter().map(Found::into_segment).collect();
-    Ok(Opened {
-        segments,
-        spares,
-        spare_number_next,
-        recovery,
-    })
+    Ok(Opened { segments, spares, spare_number_next, recovery })
 }
 
 fn create<D: Disk>(
@@ -110,12 +100,10 @@ fn create<D: Disk>(
     let mut spares = open_spares(disk.as_ref(), options, files)?;
     let spare = match spares.pop_front() {
         Some(spare) => spare,
-        None => SparePlan {
-            disk: Arc::clone(disk),
-            number: spare_number,
-            bytes: options.segment_bytes,
+        None => {
+            SparePlan { disk: Arc::clone(disk), number: spare_number, bytes: options.segment_bytes }
+                .execute()?
         }
-        .execute()?,
     };
     let header = SegmentHeader {
         sequence: 1,
@@ -150,11 +138,7 @@ struct Files {
 }
 
 fn list<D: Disk>(disk: &D) -> Result<Files, Error> {
-    let mut files = Files {
-        segments: Vec::new(),
-        spares: Vec::new(),
-        makings: Vec::new(),
-    };
+    let mut files = Files { segments: Vec::new(), spares: Vec::new(), makings: Vec::new() };
     for name in disk.list().map_err(io_error("list", "the folder"))? {
         match parse_name(&name) {
             Some(FileKind::Segment(sequence)) => files.segments.push(sequence),
@@ -205,11 +189,7 @@ fn open_segments<D: Disk>(disk: &D, sequences: &[u32]) -> Result<Vec<Found<D::Fi
         let name = segment_name(sequence);
         let file = disk.open(&name).map_err(io_error("open", &name))?;
         let header = read_header(&file, sequence)?;
-        found.push(Found {
-            header,
-            file: Arc::new(file),
-            durable_end: 0,
-        });
+        found.push(Found { header, file: Arc::new(file), durable_end: 0 });
     }
     Ok(found)
 }
@@ -220,20 +200,12 @@ fn check_headers<F>(found: &[Found<F>], options: &Options) -> Result<LogId, Erro
     if let Some(expected) = options.log_id
         && expected != log_id
     {
-        return Err(Error::WrongLog {
-            expected,
-            found: log_id,
-        });
+        return Err(Error::WrongLog { expected, found: log_id });
     }
     for pair in found.windows(2) {
         let (before, header) = (&pair[0].header, &pair[1].header);
-        let corrupt = |offset, reason| {
-            Err(Error::Corrupt {
-                segment: header.sequence,
-                offset,
-                reason,
-            })
-        };
+        let corrupt =
+            |offset, reason| Err(Error::Corrupt { segment: header.sequence, offset, reason });
         if header.log_id != log_id {
             let reason = format!(
                 "the segment belongs to log {}, the ones before it to log {log_id}",
@@ -261,9 +233,8 @@ fn read_full_segment<F: DiskFile>(
     let sequence = found.header.sequence;
     read_segment(found, u64::from(end), buffer)?;
     let identity = Identity::new(found.header.log_id, sequence, options);
-    let scanned = scan(identity, buffer, |offset, record| {
-        show(each, position(sequence, offset), record)
-    })?;
+    let scanned =
+        scan(identity, buffer, |offset, record| show(each, position(sequence, offset), record))?;
     if scanned.offset == end {
         return Ok(scanned.records);
     }
@@ -288,16 +259,12 @@ fn read_last_segment<F: DiskFile>(
     let sequence = found.header.sequence;
     read_segment(found, found.header.segment_bytes, buffer)?;
     let identity = Identity::new(found.header.log_id, sequence, options);
-    let end = scan(identity, buffer, |offset, record| {
-        show(each, position(sequence, offset), record)
-    })?;
+    let end =
+        scan(identity, buffer, |offset, record| show(each, position(sequence, offset), record))?;
     let torn_until = match judge_tail(identity, buffer, end.offset, options) {
         Tail::Clean => end.offset,
         Tail::Torn { until } => until,
-        Tail::Corrupt {
-            proof,
-            durable_before,
-        } => {
+        Tail::Corrupt { proof, durable_before } => {
             return Err(Error::Corrupt {
                 segment: sequence,
                 offset: u64::from(end.offset),
@@ -382,11 +349,7 @@ fn open_spares<D: Disk>(
         let file = disk.open(&name).map_err(io_error("open", &name))?;
         let bytes = file.bytes_len().map_err(io_error("measure", &name))?;
         if bytes == options.segment_bytes && spares.len() < options.spares_max {
-            spares.push_back(Spare {
-                name,
-                file: Arc::new(file),
-                bytes,
-            });
+            spares.push_back(Spare { name, file: Arc::new(file), bytes });
         } else {
             disk.remove(&name).map_err(io_error("remove", &name))?;
         }

@@ -84,10 +84,7 @@ pub(crate) fn judge_tail(
         let durable = header.durable_before > broken
             || (options.plants(PlantedBug::IgnoreGroups) && offset as u32 > broken);
         if durable && !options.plants(PlantedBug::CutCorruption) {
-            return Tail::Corrupt {
-                proof: offset as u32,
-                durable_before: header.durable_before,
-            };
+            return Tail::Corrupt { proof: offset as u32, durable_before: header.durable_before };
         }
         let frame_end = (offset + header.frame_bytes()).min(segment.len()) as u32;
         let until = match tail {

@@ -41,11 +41,7 @@ impl SegmentHeader {
 
     /// Reads the header of the segment that its name says is number `sequence`.
     fn decode(sequence: u32, bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Result<SegmentHeader, Error> {
-        let corrupt = |offset, reason| Error::Corrupt {
-            segment: sequence,
-            offset,
-            reason,
-        };
+        let corrupt = |offset, reason| Error::Corrupt { segment: sequence, offset, reason };
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
         if bytes[..8] != MAGIC {
             return Err(corrupt(0, "the header's magic bytes are damaged".into()));
@@ -87,21 +83,15 @@ pub(crate) fn read_header<F: DiskFile>(file: &F, sequence: u32) -> Result<Segmen
     let file_bytes = file.bytes_len().map_err(io_error("measure", &name))?;
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     let count = read_fully(file, 0, &mut bytes).map_err(io_error("read", &name))?;
-    let corrupt = |offset, reason| Error::Corrupt {
-        segment: sequence,
-        offset,
-        reason,
-    };
+    let corrupt = |offset, reason| Error::Corrupt { segment: sequence, offset, reason };
     if count < bytes.len() {
         let reason = format!("the file is cut short inside its header, to {file_bytes} bytes");
         return Err(corrupt(file_bytes, reason));
     }
     let header = SegmentHeader::decode(sequence, &bytes)?;
     if header.segment_bytes != file_bytes {
-        let reason = format!(
-            "the file has {file_bytes} bytes, its header says {}",
-            header.segment_bytes
-        );
+        let reason =
+            format!("the file has {file_bytes} bytes, its header says {}", header.segment_bytes);
         return Err(corrupt(file_bytes.min(header.segment_bytes), reason));
     }
     Ok(header)

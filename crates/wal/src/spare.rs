@@ -51,40 +51,25 @@ impl<D: Disk> SparePlan<D> {
         let failed = |operation: &'static str| {
             let (name, bytes) = (making.to_owned(), self.bytes);
             move |source: io::Error| match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace {
-                    name,
-                    bytes,
-                    source,
-                },
-                _ => Error::Io {
-                    operation,
-                    name,
-                    source,
-                },
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Error::NoSpace { name, bytes, source }
+                }
+                _ => Error::Io { operation, name, source },
             }
         };
         let file = self.disk.create(making).map_err(failed("create"))?;
         let mut written = 0;
         while written < self.bytes {
             let count = ZEROS.len().min((self.bytes - written) as usize);
-            file.write_at(written, &ZEROS[..count])
-                .map_err(failed("write zeros to"))?;
+            file.write_at(written, &ZEROS[..count]).map_err(failed("write zeros to"))?;
             written += count as u64;
             if written.is_multiple_of(SYNC_EVERY_BYTES) || written == self.bytes {
                 file.sync_data().map_err(failed("sync"))?;
             }
         }
         let name = spare_name(self.number);
-        self.disk
-            .rename(making, &name)
-            .map_err(io_error("rename", making))?;
-        self.disk
-            .sync_folder()
-            .map_err(io_error("sync", "the folder"))?;
-        Ok(Spare {
-            name,
-            file: Arc::new(file),
-            bytes: self.bytes,
-        })
+        self.disk.rename(making, &name).map_err(io_error("rename", making))?;
+        self.disk.sync_folder().map_err(io_error("sync", "the folder"))?;
+        Ok(Spare { name, file: Arc::new(file), bytes: self.bytes })
     }
 }

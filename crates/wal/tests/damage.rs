@@ -30,11 +30,7 @@ fn segment_name(sequence: u32) -> String {
 
 fn corruption(disk: &MemoryDisk, options: Options) -> (u32, u64, String) {
     match open(disk, options) {
-        Err(Error::Corrupt {
-            segment,
-            offset,
-            reason,
-        }) => (segment, offset, reason),
+        Err(Error::Corrupt { segment, offset, reason }) => (segment, offset, reason),
         Err(error) => panic!("another error: {error}"),
         Ok((_, recovery, _)) => panic!("nothing was noticed: {recovery:?}"),
     }
@@ -53,9 +49,7 @@ fn a_flipped_bit_in_any_byte_is_named_unless_it_lies_in_the_last_group() {
         for offset in 0..4096 {
             let damaged = disk.fork();
             damaged.flip_bit(&segment_name(sequence), offset, (offset % 8) as u8);
-            let frame = in_segment()
-                .map(|(at, _)| *at)
-                .rfind(|at| u64::from(at.offset) <= offset);
+            let frame = in_segment().map(|(at, _)| *at).rfind(|at| u64::from(at.offset) <= offset);
             let records_end = match in_segment().next_back() {
                 Some((at, content)) => {
                     u64::from(at.offset) + 16 + content.len().next_multiple_of(8) as u64
@@ -78,11 +72,7 @@ fn a_flipped_bit_in_any_byte_is_named_unless_it_lies_in_the_last_group() {
             } else {
                 let (segment, named, reason) = corruption(&damaged, options(4096, None));
                 let frame = frame.expect("the byte lies in a frame");
-                assert_eq!(
-                    (segment, named),
-                    (frame.segment, u64::from(frame.offset)),
-                    "{reason}"
-                );
+                assert_eq!((segment, named), (frame.segment, u64::from(frame.offset)), "{reason}");
             }
         }
     }
@@ -96,11 +86,7 @@ fn a_sealed_log_names_a_flipped_bit_in_any_byte_of_any_record() {
     log.seal().expect("seal");
     let syncs = disk.counts().syncs;
     log.seal().expect("seal again");
-    assert_eq!(
-        disk.counts().syncs,
-        syncs,
-        "a sealed log needs no second mark"
-    );
+    assert_eq!(disk.counts().syncs, syncs, "a sealed log needs no second mark");
     for (at, content) in &records {
         let frame_bytes = 16 + content.len().next_multiple_of(8) as u64;
         for offset in u64::from(at.offset)..u64::from(at.offset) + frame_bytes {
@@ -140,19 +126,13 @@ fn a_missing_segment_in_the_middle_is_named() {
     disk.take_away(&segment_name(2));
     let (segment, _, reason) = corruption(&disk, options(4096, None));
     assert_eq!(segment, 2);
-    assert!(
-        reason.contains("missing") && reason.contains("1 and 3"),
-        "{reason}"
-    );
+    assert!(reason.contains("missing") && reason.contains("1 and 3"), "{reason}");
 }
 
 #[test]
 fn swapped_segments_are_named() {
     let (disk, _) = filled_log();
-    let (first, second) = (
-        disk.contents(&segment_name(1)),
-        disk.contents(&segment_name(2)),
-    );
+    let (first, second) = (disk.contents(&segment_name(1)), disk.contents(&segment_name(2)));
     disk.put(&segment_name(1), &second);
     disk.put(&segment_name(2), &first);
     let (segment, offset, reason) = corruption(&disk, options(4096, None));
@@ -164,10 +144,7 @@ fn swapped_segments_are_named() {
 fn a_segment_of_another_log_is_named() {
     let (disk, _) = filled_log();
     let other = MemoryDisk::new();
-    let other_options = || Options {
-        log_id: Some(LogId([7; 16])),
-        ..options(4096, None)
-    };
+    let other_options = || Options { log_id: Some(LogId([7; 16])), ..options(4096, None) };
     let (mut log, _, _) = open(&other, other_options()).expect("new log");
     for number in 0..30 {
         log.append(&record(number, 250)).expect("append");
@@ -179,16 +156,7 @@ fn a_segment_of_another_log_is_named() {
     assert!(reason.contains("belongs to log 0707"), "{reason}");
 
     let error = open(&other, options(4096, None)).expect_err("another log");
-    assert!(
-        matches!(
-            error,
-            Error::WrongLog {
-                expected: LOG_ID,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::WrongLog { expected: LOG_ID, .. }), "{error}");
 }
 
 #[test]

@@ -71,11 +71,7 @@ fn torn() -> MemoryDisk {
 }
 
 fn fixtures() -> [(&'static str, MemoryDisk); 3] {
-    [
-        ("intact", intact()),
-        ("corrupt", corrupt()),
-        ("torn", torn()),
-    ]
+    [("intact", intact()), ("corrupt", corrupt()), ("torn", torn())]
 }
 
 #[test]
@@ -93,10 +89,7 @@ fn the_present_version_is_written_as_its_fixtures_say() {
                 fs::write(&path, disk.contents(&file)).expect("write the fixture");
             }
             let fixture = fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-            assert!(
-                fixture == disk.contents(&file),
-                "{path:?} differs from what is written today"
-            );
+            assert!(fixture == disk.contents(&file), "{path:?} differs from what is written today");
         }
     }
 }
@@ -116,16 +109,10 @@ fn version_1_intact_is_read() {
 fn version_1_corrupt_is_named() {
     let error = open(&load(1, "corrupt"), options(4096, None)).expect_err("corrupt");
     let wanted = write().1[10].0;
-    let Error::Corrupt {
-        segment, offset, ..
-    } = error
-    else {
+    let Error::Corrupt { segment, offset, .. } = error else {
         panic!("{error}");
     };
-    assert_eq!(
-        (segment, offset),
-        (wanted.segment, u64::from(wanted.offset))
-    );
+    assert_eq!((segment, offset), (wanted.segment, u64::from(wanted.offset)));
 }
 
 #[test]

@@ -30,8 +30,7 @@ fn a_log_in_a_real_folder_keeps_its_records_over_rolls_cuts_and_reopenings() {
         written.push((log.append(&content).expect("append"), content));
         log.flush().expect("flush");
         if let Some(plan) = log.spare_wanted() {
-            log.adopt_spare(plan.execute().expect("room"))
-                .expect("adopt");
+            log.adopt_spare(plan.execute().expect("room")).expect("adopt");
         }
     }
     drop(log);
@@ -43,11 +42,7 @@ fn a_log_in_a_real_folder_keeps_its_records_over_rolls_cuts_and_reopenings() {
     log.seal().expect("seal");
     drop(log);
     let (log, found) = open(&path);
-    let kept: Vec<_> = written
-        .iter()
-        .filter(|(at, _)| *at >= first)
-        .cloned()
-        .collect();
+    let kept: Vec<_> = written.iter().filter(|(at, _)| *at >= first).cloned().collect();
     assert_eq!(found[..kept.len()], kept[..]);
     assert_eq!(found.last().expect("there").1, b"after the cut");
     for entry in fs::read_dir(&path).expect("the folder") {

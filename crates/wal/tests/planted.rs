@@ -72,11 +72,7 @@ fn cutting_corruption_is_caught() {
 
 #[test]
 fn trusting_the_page_cache_is_caught() {
-    assert_caught(
-        failed_sync,
-        PlantedBug::TrustPageCache,
-        "shown and then lost",
-    );
+    assert_caught(failed_sync, PlantedBug::TrustPageCache, "shown and then lost");
 }
 
 #[test]
@@ -127,16 +123,10 @@ fn recycle(bug: Option<PlantedBug>) -> Result<(), String> {
     }
     log.cut_before(second.0).expect("cut");
     let new = append(&mut log, lengths[0]);
-    assert_eq!(
-        new.0.segment, 3,
-        "the third segment is the first one's file"
-    );
+    assert_eq!(new.0.segment, 3, "the third segment is the first one's file");
     disk.crash(1);
     let (_, _, found) = open(&disk, options).map_err(|error| format!("cannot open: {error}"))?;
-    if old
-        .iter()
-        .any(|(_, content)| contents(&found).contains(&&content[..]))
-    {
+    if old.iter().any(|(_, content)| contents(&found).contains(&&content[..])) {
         return Err("records of the file's earlier life came back".into());
     }
     assert_eq!(found.last(), Some(&new));
@@ -146,9 +136,7 @@ fn recycle(bug: Option<PlantedBug>) -> Result<(), String> {
 /// A crash destroys the first record of a group of three; then one record of its length takes its place.
 fn cut_tail(bug: Option<PlantedBug>) -> Result<(), String> {
     let options = options(64 << 10, bug);
-    let group: Vec<_> = (1..=3)
-        .map(|number| record(number, PAGE_RECORD_BYTES))
-        .collect();
+    let group: Vec<_> = (1..=3).map(|number| record(number, PAGE_RECORD_BYTES)).collect();
     // Some seed leaves exactly what is wanted: the first frame torn, the third whole.
     for seed in 0..2_000 {
         let mut disk = MemoryDisk::new();
@@ -229,9 +217,7 @@ fn failed_sync_retried(bug: Option<PlantedBug>) -> Result<(), String> {
         let (_, _, found) =
             open(&disk, options).map_err(|error| format!("cannot open: {error}"))?;
         if acknowledged && found.is_empty() {
-            return Err(format!(
-                "seed {seed}: a record was acknowledged and then lost"
-            ));
+            return Err(format!("seed {seed}: a record was acknowledged and then lost"));
         }
     }
     Ok(())

@@ -25,11 +25,7 @@ fn a_flush_is_one_write_and_one_sync() {
     for number in 0..100 {
         log.append(&record(number, 300)).expect("append");
     }
-    assert_eq!(
-        disk.counts(),
-        before,
-        "nothing reaches the disk before the flush"
-    );
+    assert_eq!(disk.counts(), before, "nothing reaches the disk before the flush");
     log.flush().expect("flush");
     log.flush().expect("nothing left to do");
     let after = disk.counts();
@@ -64,8 +60,7 @@ fn a_spare_too_many_is_removed() {
     let (mut log, _, _) = open(&disk, options(4096, None)).expect("new log");
     for expected in [2 * 4096, 3 * 4096, 3 * 4096] {
         if let Some(plan) = log.spare_wanted() {
-            log.adopt_spare(plan.execute().expect("room"))
-                .expect("adopt");
+            log.adopt_spare(plan.execute().expect("room")).expect("adopt");
         } else {
             fill(&mut log, 4, 3000);
             log.cut_before(log.end()).expect("cut");
@@ -73,14 +68,7 @@ fn a_spare_too_many_is_removed() {
         assert!(log.bytes_on_disk() <= expected, "{}", log.bytes_on_disk());
     }
     let names = disk.list().expect("list");
-    assert!(
-        names
-            .iter()
-            .filter(|name| name.starts_with("spare"))
-            .count()
-            <= 2,
-        "{names:?}"
-    );
+    assert!(names.iter().filter(|name| name.starts_with("spare")).count() <= 2, "{names:?}");
 }
 
 #[test]
@@ -93,10 +81,7 @@ fn cutting_reuses_files_and_keeps_the_folder_small() {
         log.cut_before(positions[0]).expect("cut");
         assert!(log.first().segment <= positions[0].segment);
         assert_eq!(log.first().segment, positions[0].segment);
-        let error = log.read(Position {
-            segment: log.first().segment - 1,
-            offset: 64,
-        });
+        let error = log.read(Position { segment: log.first().segment - 1, offset: 64 });
         if round > 0 {
             assert!(matches!(error, Err(Error::NoRecord { .. })), "{error:?}");
         }
@@ -104,10 +89,7 @@ fn cutting_reuses_files_and_keeps_the_folder_small() {
     }
     assert!(largest <= 6 * 4096, "{largest}");
     assert!(log.end().segment > 90, "many lives in few files");
-    let error = log.cut_before(Position {
-        segment: u32::MAX,
-        offset: 64,
-    });
+    let error = log.cut_before(Position { segment: u32::MAX, offset: 64 });
     assert!(matches!(error, Err(Error::NoRecord { .. })), "{error:?}");
 }
 
@@ -117,19 +99,13 @@ fn a_reader_of_a_cut_segment_gets_no_record_not_corruption() {
     let (mut log, _, _) = open(&disk, options(4096, None)).expect("new log");
     let reader = log.reader();
     let positions = fill(&mut log, 3, 1000);
-    assert_eq!(
-        reader.read(positions[1]).expect("there"),
-        &record(1, 1000)[..]
-    );
+    assert_eq!(reader.read(positions[1]).expect("there"), &record(1, 1000)[..]);
     let end = fill(&mut log, 12, 1000)[11];
     log.cut_before(end).expect("cut");
     let error = reader.clone().read(positions[1]).expect_err("cut");
     assert!(error.to_string().contains("its segment was cut"), "{error}");
     let unflushed = log.append(b"buffered").expect("append");
-    assert!(matches!(
-        reader.read(unflushed),
-        Err(Error::NoRecord { .. })
-    ));
+    assert!(matches!(reader.read(unflushed), Err(Error::NoRecord { .. })));
     assert_eq!(log.read(unflushed).expect("buffered"), &b"buffered"[..]);
 }
 
@@ -141,45 +117,22 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own_size() {
     let small = record(2, 10);
     let first = log.append(&large).expect("append");
     let second = log.append(&small).expect("append");
-    assert_eq!(
-        (first.segment, second.segment),
-        (2, 2),
-        "the rest of its last page is used"
-    );
+    assert_eq!((first.segment, second.segment), (2, 2), "the rest of its last page is used");
     let third = log.append(&large).expect("append");
     log.flush().expect("flush");
     disk.crash(3);
     let (log, _, found) = open(&disk, options(4096, None)).expect("open");
-    assert_eq!(
-        found,
-        [
-            (first, large.clone()),
-            (second, small),
-            (third, large.clone())
-        ]
-    );
+    assert_eq!(found, [(first, large.clone()), (second, small), (third, large.clone())]);
     assert_eq!(log.read(third).expect("read"), &large[..]);
 }
 
 #[test]
 fn too_large_a_record_is_refused_and_the_log_goes_on() {
     let disk = MemoryDisk::new();
-    let small = Options {
-        record_bytes_max: 1000,
-        ..options(4096, None)
-    };
+    let small = Options { record_bytes_max: 1000, ..options(4096, None) };
     let (mut log, _, _) = open(&disk, small.clone()).expect("new log");
     let error = log.append(&[0; 1001]).expect_err("too large");
-    assert!(
-        matches!(
-            error,
-            Error::TooLarge {
-                bytes: 1001,
-                bytes_max: 1000
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::TooLarge { bytes: 1001, bytes_max: 1000 }), "{error}");
     log.append(&[1; 1000]).expect("allowed");
     log.append(&[]).expect("an empty record is one");
     log.flush().expect("flush");
@@ -201,31 +154,18 @@ fn a_full_disk_is_told_and_loses_nothing() {
         }
         assert!(appended < 100, "two segments do not hold so many");
     };
-    assert!(
-        error.is_no_space() && error.to_string().contains("4096 bytes"),
-        "{error}"
-    );
+    assert!(error.is_no_space() && error.to_string().contains("4096 bytes"), "{error}");
     assert_eq!(log.poisoned_by(), None);
     assert!(log.flush().expect_err("still full").is_no_space());
     assert!(log.prepare_next().expect_err("still full").is_no_space());
-    assert_eq!(
-        disk.list().expect("list").len(),
-        2,
-        "nothing half made is left"
-    );
+    assert_eq!(disk.list().expect("list").len(), 2, "nothing half made is left");
     // Cutting makes room, and the buffered record goes out.
-    let second = Position {
-        segment: 2,
-        offset: 64,
-    };
+    let second = Position { segment: 2, offset: 64 };
     log.cut_before(second).expect("cut");
     log.flush().expect("the cut segment is used again");
     disk.crash(9);
     let (_, _, found) = open(&disk, options(4096, None)).expect("open");
-    assert_eq!(
-        found.last().map(|(_, content)| content.clone()),
-        Some(record(appended - 1, 900))
-    );
+    assert_eq!(found.last().map(|(_, content)| content.clone()), Some(record(appended - 1, 900)));
     assert_eq!(found.len() as u64, appended - 4, "a segment holds four");
 }
 
@@ -290,11 +230,7 @@ fn after_one_failure_the_log_is_poisoned() {
                 assert_eq!(told, cause);
             }
             assert!(log.spare_wanted().is_none());
-            assert_eq!(
-                disk.counts(),
-                before,
-                "a poisoned log leaves the disk alone"
-            );
+            assert_eq!(disk.counts(), before, "a poisoned log leaves the disk alone");
         }
         for seed in 0..4 {
             let mut after = disk.fork();
@@ -319,9 +255,7 @@ fn options_without_sense_are_refused_by_name() {
     let refused = |change: fn(&mut Options)| {
         let mut bad = options(4096, None);
         change(&mut bad);
-        open(&MemoryDisk::new(), bad)
-            .expect_err("refused")
-            .to_string()
+        open(&MemoryDisk::new(), bad).expect_err("refused").to_string()
     };
     assert!(refused(|bad| bad.segment_bytes = 0).contains("segment_bytes is 0"));
     assert!(refused(|bad| bad.segment_bytes = 5000).contains("segment_bytes is 5000"));
@@ -336,9 +270,7 @@ fn a_record_refused_by_the_caller_is_named() {
     let (mut log, _, _) = open(&disk, options(4096, None)).expect("new log");
     let positions = fill(&mut log, 3, 10);
     let error = Log::open(disk, options(4096, None), |position, _| {
-        (position != positions[1])
-            .then_some(())
-            .ok_or("not mine".into())
+        (position != positions[1]).then_some(()).ok_or("not mine".into())
     })
     .expect_err("refused");
     assert_eq!(
@@ -350,25 +282,13 @@ fn a_record_refused_by_the_caller_is_named() {
 #[test]
 fn files_of_others_are_left_alone() {
     let disk = MemoryDisk::new();
-    for name in [
-        "lock",
-        "segment-1.log",
-        "notes.txt",
-        "spare-x.log",
-        "segment-99999999999.log",
-    ] {
+    for name in ["lock", "segment-1.log", "notes.txt", "spare-x.log", "segment-99999999999.log"] {
         disk.put(name, b"mine");
     }
     let (mut log, _, _) = open(&disk, options(4096, None)).expect("new log");
     fill(&mut log, 12, 1000);
     log.cut_before(log.end()).expect("cut");
-    for name in [
-        "lock",
-        "segment-1.log",
-        "notes.txt",
-        "spare-x.log",
-        "segment-99999999999.log",
-    ] {
+    for name in ["lock", "segment-1.log", "notes.txt", "spare-x.log", "segment-99999999999.log"] {
         assert_eq!(disk.contents(name), b"mine");
     }
 }
@@ -385,11 +305,7 @@ fn another_segment_length_may_be_chosen_at_the_next_opening() {
     let (_, recovery, found) = open(&disk, options(8192, None)).expect("open");
     assert_eq!((recovery.records, found.len()), (25, 25));
     assert_eq!(
-        disk.list()
-            .expect("list")
-            .iter()
-            .filter(|name| name.starts_with("spare"))
-            .count(),
+        disk.list().expect("list").iter().filter(|name| name.starts_with("spare")).count(),
         0
     );
 }

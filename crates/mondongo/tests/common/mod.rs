@@ -117,12 +117,12 @@ impl State {
                 }
                 Value::Document(answer)
             }
-            Request::Status { .. } => Value::Document(Document::from_iter([
+            request if request.name() == "status" => Value::Document(Document::from_iter([
                 ("role".to_string(), "leader".into()),
                 ("applied".to_string(), 7i64.into()),
             ])),
             Request::Members => Value::Array(Vec::new()),
-            Request::Forget { .. } | Request::Hello { .. } => Value::Null,
+            _ => Value::Null,
         })
     }
 

@@ -97,6 +97,7 @@ impl History {
                 chains.push(span);
             }
         }
+        check_no_circle(&clusters)?;
         self.check_chains(chains, &clusters)
     }
 
@@ -256,5 +257,21 @@ impl History {
             lines.join("\n")
         };
         format!("each of these must stand before the other:\n{}\nand\n{}", show(a), show(b))
+    }
+}
+
+/// Swaps that each saw what the next one wrote have no first one.
+fn check_no_circle(clusters: &[Cluster]) -> Result<(), String> {
+    let mut reached = vec![false; clusters.len()];
+    for first in (0..clusters.len()).filter(|i| !clusters[*i].has_previous) {
+        let mut next = Some(first);
+        while let Some(index) = next {
+            reached[index] = true;
+            next = clusters[index].next;
+        }
+    }
+    match reached.iter().position(|reached| !reached) {
+        Some(index) => Err(format!("swaps in a circle: {:?}", clusters[index])),
+        None => Ok(()),
     }
 }

@@ -1,9 +1,5 @@
 //! A model of what the log promises, and random lives of a log over a crashing disk that are checked against it.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part of this module"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this module")]
 
 use wal::memory::MemoryDisk;
 use wal::{Error, Log, LogId, Options, PlantedBug, Position, Recovery};
@@ -174,21 +170,13 @@ fn step(
                 let content = record(model.next, bytes);
                 model.next += 1;
                 let position = log.append(&content)?;
-                assert_eq!(
-                    log.read(position)?,
-                    &content[..],
-                    "a buffered record reads back"
-                );
+                assert_eq!(log.read(position)?, &content[..], "a buffered record reads back");
                 model.appended.push((position, content));
             }
             log.flush()?;
             model.acknowledged = model.appended.len();
             let (position, content) = &model.appended[model.appended.len() - 1];
-            assert_eq!(
-                log.reader().read(*position)?,
-                &content[..],
-                "a flushed record reads back"
-            );
+            assert_eq!(log.reader().read(*position)?, &content[..], "a flushed record reads back");
         }
     }
     Ok(())
