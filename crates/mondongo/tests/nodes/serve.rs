@@ -216,6 +216,35 @@ fn a_folder_that_has_lost_its_log_or_is_of_another_version_is_refused() {
     assert_eq!(group.ask(0, &json!(["read", "key"])), json!(["ok", 1]));
 }
 
+/// A crash while a folder is made leaves the stage `new`, with or without a log.
+#[test]
+fn a_crash_while_founding_or_joining_is_made_good_at_the_next_start() {
+    let mut group = Group::start(2);
+    group.ask(0, &json!(["write", "key", 1]));
+    for number in [1, 0] {
+        assert!(group.stop(number).success());
+        let identity = group.nodes[number].folder.join("identity.json");
+        let text = fs::read_to_string(&identity).expect("an identity");
+        assert!(text.contains("\"ready\""), "{text}");
+        fs::write(&identity, text.replace("\"ready\"", "\"new\"")).expect("written");
+    }
+    for number in [0, 1] {
+        group.start_node(number, None);
+    }
+    assert_eq!(group.ask(1, &json!(["read", "key"])), json!(["ok", 1]));
+
+    let mut founder = Group::start(1);
+    assert!(founder.stop(0).success());
+    let folder = founder.nodes[0].folder.clone();
+    let identity = folder.join("identity.json");
+    let text = fs::read_to_string(&identity).expect("an identity");
+    fs::write(&identity, text.replace("\"ready\"", "\"new\"")).expect("written");
+    fs::remove_dir_all(folder.join("log")).expect("removed");
+    fs::remove_dir_all(folder.join("store")).expect("removed");
+    founder.start_node(0, None);
+    assert_eq!(founder.ask(0, &json!(["write", "key", 2])), json!(["ok", 2]));
+}
+
 #[test]
 fn garbage_at_the_port_hurts_nobody() {
     let mut group = Group::start(2);
