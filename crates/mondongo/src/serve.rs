@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// The environment variable that says what is logged.
@@ -95,9 +95,17 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
 fn start_log() -> Result<(), String> {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_default();
     let wanted = if wanted.trim().is_empty() { "info" } else { wanted.trim() };
-    let filter: Targets = wanted.parse().map_err(|error| {
-        format!("{LOG_VARIABLE}={wanted}: {error}; write error, warn, info, debug or trace")
-    })?;
+    let wrong = |part: &str| {
+        format!(
+            "{LOG_VARIABLE}={wanted}: {part:?} is no level; write error, warn, info, debug or trace, \
+             or a list such as info,server=debug"
+        )
+    };
+    // A word alone would be taken for the name of a part of the program.
+    for part in wanted.split(',').filter(|part| !part.contains('=')) {
+        part.parse::<LevelFilter>().map_err(|_| wrong(part))?;
+    }
+    let filter: Targets = wanted.parse().map_err(|_| wrong(wanted))?;
     let lines = tracing_subscriber::fmt::layer()
         .compact()
         .with_target(false)

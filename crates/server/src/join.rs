@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// The wait between two rounds through the addresses.
 const ROUND_WAIT: Duration = Duration::from_millis(250);
+/// How long none need answer before the first complaint.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two complaints that none can be reached.
 const COMPLAINT_WAIT: Duration = Duration::from_secs(3);
 /// Between two looks for another member to join through, while joining.
@@ -38,13 +40,14 @@ impl Asking {
     /// # Errors
     /// [`ServerError::Refused`] if one answers that it does not want to.
     pub(crate) async fn find(&self) -> Result<Greeting, ServerError> {
-        let mut complained: Option<Instant> = None;
+        // A moment's patience first: the member may be starting, too.
+        let mut complain_at = Instant::now() + PATIENCE;
         loop {
             match self.round().await? {
                 Round::Reached(_, greeting) => return Ok(greeting),
                 Round::Unreachable(address, error) => {
-                    if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_WAIT) {
-                        complained = Some(Instant::now());
+                    if Instant::now() >= complain_at {
+                        complain_at = Instant::now() + COMPLAINT_WAIT;
                         tracing::warn!(address, %error, "no member to join through can be reached; trying again");
                     }
                 }

@@ -13,7 +13,7 @@
 //!
 //! The network thread is one runtime thread, so connections, peers and the replica share a core's cache
 //! and wake each other without a context switch. All others hand their results to the
-//! [inbox](inbox::Inbox), which wakes the event loop once per batch.
+//! inbox (`inbox`), which wakes the event loop once per batch.
 //!
 //! **Bounds.** Requests under way are limited by number and bytes, connections by the limit of open
 //! files, messages to a peer by bytes (more are dropped: messages may be lost), entries waiting for the

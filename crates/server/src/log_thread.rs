@@ -144,7 +144,10 @@ impl Worker {
         let mut complained: Option<Instant> = None;
         loop {
             match self.thread.journal.flush() {
-                Err(JournalError::Log(error)) if error.is_no_space() => {
+                // A node that is stopping waits no more: what is buffered was never acknowledged.
+                Err(JournalError::Log(error))
+                    if error.is_no_space() && !self.thread.queue.is_closed() =>
+                {
                     if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_WAIT) {
                         complained = Some(Instant::now());
                         let path = self.thread.path.display();

@@ -113,7 +113,56 @@ impl<T> Queue<T> {
         self.filled.notify_all();
     }
 
+    /// Whether [`Queue::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_WAIT: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn everything_is_taken_at_once_or_as_much_as_is_wanted() {
+        let queue = Queue::new();
+        queue.push(1);
+        queue.push_all(&mut vec![2, 3]);
+        assert_eq!(queue.take(2, None), Taken::Items(vec![1, 2]));
+        assert_eq!(queue.take(2, None), Taken::Items(vec![3]));
+        assert_eq!(queue.take(2, NO_WAIT), Taken::Nothing);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_is_left_and_takes_no_more() {
+        let queue = Queue::new();
+        queue.push(1);
+        queue.close();
+        queue.push(2);
+        assert_eq!(queue.take(9, None), Taken::Items(vec![1]));
+        assert_eq!(queue.take(9, None), Taken::Closed);
+    }
+
+    #[test]
+    fn every_taker_that_waits_is_woken_for_its_share() {
+        let queue = Queue::new();
+        std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..3).map(|_| scope.spawn(|| queue.take(1, None))).collect();
+            queue.push_all(&mut vec![1, 2, 3]);
+            let mut taken: Vec<_> = (takers.into_iter())
+                .map(|taker| match taker.join().expect("a taker") {
+                    Taken::Items(items) => items[0],
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            taken.sort_unstable();
+            assert_eq!(taken, [1, 2, 3]);
+        });
     }
 }

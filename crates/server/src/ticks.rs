@@ -43,3 +43,31 @@ impl Ticks {
         now > self.last + TICK * (TICKS_MAX + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_due_by_time_alone() {
+        let start = Instant::now();
+        let mut ticks = Ticks::new(start);
+        assert_eq!(ticks.take_due(start + TICK / 2), 0);
+        assert_eq!(ticks.take_due(start + TICK), 1);
+        // Late by half a tick: the next one is due half a tick later.
+        assert_eq!(ticks.take_due(start + TICK * 5 / 2), 1);
+        assert_eq!(ticks.next(), start + TICK * 3);
+    }
+
+    #[test]
+    fn a_long_pause_counts_two_ticks() {
+        let start = Instant::now();
+        let mut ticks = Ticks::new(start);
+        let later = start + TICK * 1_000;
+        assert!(!ticks.is_late(start + TICK * 2));
+        assert!(ticks.is_late(later));
+        assert_eq!(ticks.take_due(later), 2);
+        assert_eq!(ticks.take_due(later), 0);
+        assert_eq!(ticks.next(), later + TICK);
+    }
+}
