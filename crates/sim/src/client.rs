@@ -22,7 +22,7 @@ pub(crate) struct Current {
 /// What an answer means for the checkers.
 pub(crate) enum Meaning {
     /// For the history of a key.
-    Key(usize, Operation),
+    Key(usize, Box<Operation>),
     /// A document was inserted.
     Inserted(String),
     /// Nothing to check.
@@ -105,7 +105,7 @@ impl Client {
         self.last_seen.insert(current.key, seen);
         let (client, start_us) = (self.index, current.start_us);
         let operation = Operation { client, start_us, end_us: now_us, action };
-        Ok(Meaning::Key(current.key, operation))
+        Ok(Meaning::Key(current.key, Box::new(operation)))
     }
 }
 

@@ -283,7 +283,7 @@ impl World {
             Output::Send { to, message } => {
                 let mut bytes = Vec::new();
                 encode_peer_message(&message, &mut bytes);
-                self.send(node, to, bytes.into());
+                self.send(node, to, &bytes.into());
             }
             Output::Apply { entries } => self.apply(node, entries)?,
             Output::Query { id, request } => {
@@ -291,7 +291,7 @@ impl World {
                 let delay = self.rng.u64(0..500);
                 self.after(delay, Event::Query { node, life, id, request });
             }
-            Output::Reply { id, answer } => self.answer(node, id, answer),
+            Output::Reply { id, answer } => self.answer(node, id, &answer),
             Output::Fetch { to, from, upto, bytes_max } => {
                 let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
                 let entries = up.journal.entries(from, upto, bytes_max);
@@ -307,7 +307,7 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, from: usize, to: NodeId, bytes: Bytes) {
+    fn send(&mut self, from: usize, to: NodeId, bytes: &Bytes) {
         let to = to.0 as usize - 1;
         let link = Some((from, to));
         for at in self.network.arrivals(&self.plan, &mut self.rng, link, self.now_us) {
@@ -387,7 +387,7 @@ impl World {
         let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
         let answer = up.store.reader().query(request);
         let answer = answer.map_err(|e| format!("node {node}: store: {e}"))?;
-        self.answer(node, id, answer);
+        self.answer(node, id, &answer);
         Ok(())
     }
 
@@ -496,7 +496,7 @@ impl World {
         self.step(node, Input::Request { id, call, now_ms })
     }
 
-    fn answer(&mut self, node: usize, id: RequestId, answer: Result<Value, api::Error>) {
+    fn answer(&mut self, node: usize, id: RequestId, answer: &Result<Value, api::Error>) {
         let Some(up) = &mut self.nodes[node].up else { return };
         let Some((client, number)) = up.requests.remove(&id) else { return };
         self.trace.event(self.now_us, format_args!("{node} tells {client}/{number} {answer:?}"));
@@ -531,7 +531,7 @@ impl World {
             }
         }
         match self.clients[client].finish(&answer, self.now_us)? {
-            Meaning::Key(key, operation) => self.histories[key].add(operation),
+            Meaning::Key(key, operation) => self.histories[key].add(*operation),
             Meaning::Inserted(id) => {
                 self.inserted.insert(id);
             }

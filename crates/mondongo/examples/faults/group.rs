@@ -145,7 +145,7 @@ impl Group {
             let here = (number(&status, "hash_slot")?, hash);
             match &seen {
                 Some(other) => {
-                    ensure!(*other == here, "node{index} has {here:?}, others {other:?}")
+                    ensure!(*other == here, "node{index} has {here:?}, others {other:?}");
                 }
                 None => seen = Some(here),
             }

@@ -1,5 +1,5 @@
 //! Loads documents into a store on disk and prints what it costs:
-//! `cargo run --release -p store --example load -- [documents] [folder]`.
+//! `cargo run --release -p store --example engine_load -- [documents] [folder]`.
 //!
 //! Documents of about 250 bytes with two indexes, in random order of `_id`, 100 insert commands per
 //! apply batch, the engine synced every 50,000 documents; then point reads, and searches of ten
