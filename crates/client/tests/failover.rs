@@ -148,6 +148,7 @@ async fn nobody() -> String {
     listener.local_addr().expect("bound").to_string()
 }
 
+/// P9.
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_elsewhere_under_the_same_reference() {
     let first = Node::start(|_| Act::Hangup).await;
@@ -165,6 +166,7 @@ async fn a_lost_answer_is_asked_for_again_elsewhere_under_the_same_reference() {
     assert_eq!(first.calls().len(), 1);
 }
 
+/// P8.
 #[tokio::test]
 async fn down_busy_stopping_and_timeout_lead_to_the_next_member() {
     for code in [ErrorCode::Down, ErrorCode::Busy, ErrorCode::Stopping, ErrorCode::Timeout] {
@@ -285,6 +287,7 @@ async fn members_are_learned_from_the_first() {
     assert_eq!(client.connected_to().await, Some(second.address.clone()));
 }
 
+/// P10.
 #[tokio::test]
 async fn answers_are_acknowledged_with_later_writes() {
     let node = Node::start(ok).await;

@@ -170,6 +170,7 @@ async fn the_connection_goes_on_after_a_refusal() {
     assert_eq!(client.exchange(r#"["lee","k"]"#).await, r#"["ok","k"]"#);
 }
 
+/// X2.
 #[tokio::test]
 async fn hello_lengthens_frames_from_the_next_on() {
     let service = Script::default();

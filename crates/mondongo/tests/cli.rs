@@ -47,6 +47,7 @@ fn scripts() -> Vec<PathBuf> {
     paths
 }
 
+/// D3.
 #[test]
 fn sessions_go_as_written() {
     let paths = scripts();
@@ -72,6 +73,7 @@ fn sessions_go_as_written() {
 }
 
 /// The session printed in the founding document, through one pipe.
+/// D3.
 #[test]
 fn the_session_of_the_seed_goes_word_for_word() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/seed.txt");
@@ -101,6 +103,7 @@ fn a_pipe_goes_on_after_a_failure_and_tells_by_the_status() {
     assert_eq!((out(&output).as_str(), output.status.code()), ("1\n", Some(1)));
 }
 
+/// D3.
 #[test]
 fn json_answers_are_one_line_per_command() {
     let lines = "addcol users *email=str,age=int\nadd users email=a age=18\n\nsearch users age>10\n\
@@ -127,6 +130,7 @@ fn json_answers_are_one_line_per_command() {
     assert_eq!((err(&output).as_str(), output.status.code()), ("", Some(1)));
 }
 
+/// D4.
 #[test]
 fn wrong_arguments_are_refused_in_words() {
     let cases: [(&[&str], &str); 5] = [

@@ -53,6 +53,7 @@ fn histories_that_some_order_explains_pass() {
     }
 }
 
+/// P11.
 #[test]
 fn histories_that_no_order_explains_fail() {
     let wrong: &[&[(u64, u64, Action)]] = &[

@@ -2,6 +2,7 @@
 
 use sim::{Plan, run};
 
+/// P6, P7, P11, P12, P13, P14, P15.
 #[test]
 fn a_handful_of_worlds_keeps_every_promise() {
     for seed in 1..=60 {

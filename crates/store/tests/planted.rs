@@ -77,6 +77,7 @@ fn retry_is_harmless(bug: Option<PlantedBug>) -> bool {
     second.repeated && second.answer == first.answer && value == Value::from("other")
 }
 
+/// P9.
 #[test]
 fn a_retry_has_no_second_effect() {
     assert!(retry_is_harmless(None));

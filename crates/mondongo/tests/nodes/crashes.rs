@@ -103,6 +103,7 @@ fn check(group: &Group, counts: &[u64]) {
     }
 }
 
+/// D18, P12, P15.
 #[test]
 fn the_leader_killed_twice_under_load_loses_nothing() {
     let mut group = start_group();
@@ -119,6 +120,7 @@ fn the_leader_killed_twice_under_load_loses_nothing() {
     check(&group, &counts);
 }
 
+/// D17.
 #[test]
 fn all_nodes_killed_at_once_under_load_lose_nothing() {
     let mut group = start_group();
@@ -135,7 +137,7 @@ fn all_nodes_killed_at_once_under_load_lose_nothing() {
     check(&group, &counts);
 }
 
-/// D15: a node joins while writes go on, and then has the same content at the same slot.
+/// D2, D15: a node joins while writes go on, and then has the same content at the same slot.
 #[test]
 fn a_fourth_node_joins_under_load_and_has_the_same_content() {
     let mut group = start_group();

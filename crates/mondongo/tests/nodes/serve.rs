@@ -46,12 +46,14 @@ fn the_seeds_client_is_served_by_one_node() {
     seed_requests(&Group::start(1));
 }
 
+/// P12, P15.
 #[test]
 fn the_seeds_client_is_served_by_each_of_three_nodes() {
     seed_requests(&Group::start(3));
 }
 
 /// P6: any node takes any operation, and every node sees it at once.
+/// P6.
 #[test]
 fn what_is_written_through_any_node_is_read_through_every_node() {
     let group = Group::start(3);
@@ -69,6 +71,7 @@ fn what_is_written_through_any_node_is_read_through_every_node() {
     assert_eq!(before, json!(["ok", "2-4"]));
 }
 
+/// D1.
 #[test]
 fn a_node_that_restarts_with_or_without_a_member_named_is_the_same_member() {
     let mut group = Group::start(3);
@@ -158,6 +161,7 @@ fn a_node_of_another_cluster_is_refused_and_nothing_changes() {
     assert_eq!(group.stop(0).code(), Some(0));
 }
 
+/// X4.
 #[test]
 fn bad_folders_and_addresses_are_named() {
     let place = tempfile::tempdir().expect("a temporary folder");
@@ -217,6 +221,7 @@ fn a_folder_that_has_lost_its_log_or_is_of_another_version_is_refused() {
 }
 
 /// A crash while a folder is made leaves the stage `new`, with or without a log.
+/// D1.
 #[test]
 fn a_crash_while_founding_or_joining_is_made_good_at_the_next_start() {
     let mut group = Group::start(2);
@@ -285,6 +290,7 @@ fn garbage_at_the_port_hurts_nobody() {
 }
 
 /// A member cannot be reached: the new node keeps trying and says so, and joins once it is there.
+/// D2.
 #[test]
 fn a_node_waits_for_the_member_to_join_through() {
     let mut group = Group::start(1);
@@ -321,6 +327,7 @@ fn unknown_options_are_refused_and_help_is_given() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("MONDONGO_LOG"));
 }
 
+/// D5, X3.
 #[test]
 fn status_shows_every_member_and_who_is_out_of_reach() {
     let mut group = Group::start(3);
