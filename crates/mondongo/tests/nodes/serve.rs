@@ -52,8 +52,17 @@ fn the_seeds_client_is_served_by_each_of_three_nodes() {
     seed_requests(&Group::start(3));
 }
 
+/// D3: several lines that are typed or pasted at once are all carried out, though each takes a while.
+#[test]
+fn the_prompt_keeps_what_is_typed_while_a_command_runs() {
+    let group = Group::start(1);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/type_ahead.py");
+    let program = mondongo().get_program().to_owned();
+    let output = run(Command::new("python3").arg(script).arg(program).arg(&group.nodes[0].address));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// P6: any node takes any operation, and every node sees it at once.
-/// P6.
 #[test]
 fn what_is_written_through_any_node_is_read_through_every_node() {
     let group = Group::start(3);
