@@ -10,7 +10,7 @@ use wal::{Disk, Log, Options, Position, Recovery};
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The log itself.
-    #[error("log: {0}")]
+    #[error("{0}")]
     Log(#[from] wal::Error),
     /// A record that the log holds intact makes no sense.
     #[error("log: the record at {position:?} {reason}")]

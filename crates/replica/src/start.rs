@@ -15,7 +15,7 @@ pub enum StartError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The store is damaged or cannot be read.
-    #[error("store: {0}")]
+    #[error("{0}; the store is made anew from the log if its folder is removed first")]
     Store(#[from] store::Fatal),
     /// The store knows more than the log, so the log has lost its end.
     #[error(

@@ -18,6 +18,9 @@ pub(crate) fn check(what: &'static str, address: &str) -> Result<(), ServerError
     if host.is_empty() {
         return bad("there is no host");
     }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return bad("an IPv6 address stands in brackets, as in [::1]:8000");
+    }
     if address.len() > ADDRESS_BYTES_MAX {
         return bad("it is too long");
     }
@@ -25,6 +28,24 @@ pub(crate) fn check(what: &'static str, address: &str) -> Result<(), ServerError
         Ok(0) => bad("port 0 cannot be reached by others"),
         Ok(_) => Ok(()),
         Err(_) => bad("the port is no number from 1 to 65535"),
+    }
+}
+
+/// Checks that `address` can mean this machine to others: 0.0.0.0 and [::] mean each machine itself.
+///
+/// # Errors
+/// [`ServerError::BadAddress`].
+pub(crate) fn check_reachable(what: &'static str, address: &str) -> Result<(), ServerError> {
+    match address.parse::<SocketAddr>() {
+        Ok(socket) if socket.ip().is_unspecified() => Err(ServerError::BadAddress {
+            what,
+            address: address.into(),
+            reason:
+                "others cannot reach this node there; say --advertise HOST:PORT as well, with the \
+                     address they can reach"
+                    .into(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -148,7 +148,11 @@ pub enum ServerError {
         source: replica::JournalError,
     },
     /// The store failed while the node ran.
-    #[error("{source} (in {path}): this node stops; check the disk, then start it again", path = path.display())]
+    #[error(
+        "{source} (in {path}): this node stops; check the disk, then start it again; a store that is \
+         damaged is made anew from the log if its folder is removed first",
+        path = path.display()
+    )]
     Store {
         /// The store's folder.
         path: PathBuf,

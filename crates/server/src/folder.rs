@@ -94,7 +94,7 @@ impl Identity {
             Stage::New => "new",
             Stage::Ready => "ready",
         };
-        let value = json!({
+        let mut value = json!({
             "format": FORMAT_VERSION,
             "node": self.node.to_string(),
             "cluster": self.cluster.to_string(),
@@ -103,19 +103,21 @@ impl Identity {
             "seeds": self.seeds,
             "stage": stage,
         });
+        value["checksum"] = checksum(&value).into();
         format!("{value:#}\n")
     }
 
     fn from_json(folder: &Path, text: &str) -> Result<Identity, ServerError> {
         let damaged =
             |reason: String| ServerError::Identity { path: folder.join(IDENTITY), reason };
-        let value: Value = serde_json::from_str(text)
+        let mut value: Value = serde_json::from_str(text)
             .map_err(|error| damaged(format!("it is no JSON: {error}")))?;
         let found = value["format"].as_u64();
         let found = found.ok_or_else(|| damaged("it names no format version".into()))?;
         if found != FORMAT_VERSION {
             return Err(ServerError::Version { path: folder.into(), found, known: FORMAT_VERSION });
         }
+        let told = value.as_object_mut().and_then(|fields| fields.remove("checksum"));
         let bytes = |name: &str| {
             let number = value[name].as_str().and_then(unhex::<16>);
             number.ok_or_else(|| damaged(format!("{name} is no number of 32 hexadecimal digits")))
@@ -137,8 +139,19 @@ impl Identity {
         });
         let seeds = seeds.ok_or_else(|| damaged("seeds is no list of addresses".into()))?;
         let cluster = ClusterId(bytes("cluster")?);
-        Ok(Identity { node: NodeId(node), cluster, log: bytes("log")?, seeds, stage })
+        let log = bytes("log")?;
+        if told != Some(checksum(&value).into()) {
+            return Err(damaged("its content does not match its checksum".into()));
+        }
+        Ok(Identity { node: NodeId(node), cluster, log, seeds, stage })
     }
+}
+
+/// The CRC32C of the fields that never change, as hexadecimal digits.
+fn checksum(fields: &Value) -> String {
+    let names = ["format", "node", "cluster", "policy", "log"];
+    let text: Vec<String> = names.iter().map(|name| fields[*name].to_string()).collect();
+    format!("{:08x}", crc32c::crc32c(text.join(" ").as_bytes()))
 }
 
 /// A folder that this process alone uses, as long as the value lives.
@@ -211,7 +224,7 @@ impl Folder {
     /// # Errors
     /// [`ServerError::Incomplete`].
     pub fn check_complete(&self, identity: &Identity) -> Result<(), ServerError> {
-        let has_log = is_filled(&self.log_path());
+        let has_log = has_segments(&self.log_path());
         let reason = match identity.stage {
             Stage::Ready if !has_log => {
                 "has lost its log (folder \"log\" is missing or empty), and with it what this node \
@@ -267,6 +280,13 @@ fn refuse_foreign(path: &Path) -> Result<(), ServerError> {
     };
     let names = read().map_err(folder_error("read the folder", path))?;
     match names.into_iter().find(|name| name != LOCK && name != IDENTITY_NEW) {
+        Some(found) if found == "log" || found == "store" => Err(ServerError::Incomplete {
+            path: path.to_path_buf(),
+            reason: "has lost its identity.json, without which nobody knows whose log and store these \
+                     are; restore the whole folder from a backup, or let the node join anew in a new \
+                     folder"
+                .into(),
+        }),
         Some(found) => Err(ServerError::NotANode { path: path.to_path_buf(), found }),
         None => Ok(()),
     }
@@ -294,6 +314,13 @@ fn lock(folder: &Path, purpose: &str) -> Result<File, ServerError> {
     };
     write().map_err(folder_error("write", &path))?;
     Ok(file)
+}
+
+fn has_segments(path: &Path) -> bool {
+    let is_segment = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("segment-"))
+    };
+    fs::read_dir(path).is_ok_and(|mut entries| entries.any(is_segment))
 }
 
 fn is_filled(path: &Path) -> bool {

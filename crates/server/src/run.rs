@@ -1,6 +1,6 @@
 //! From a folder and an address to a running node, and back to a clean stop.
 
-use crate::address::{check, resolve_listen};
+use crate::address::{check, check_reachable, resolve_listen};
 use crate::apply_thread::ApplyThread;
 use crate::backlog::Backlog;
 use crate::connections::{Connections, Count};
@@ -42,11 +42,16 @@ pub type Stop = watch::Receiver<bool>;
 /// [`ServerError`]: why it cannot start, or had to stop.
 pub fn run(options: &Options, stop: Stop) -> Result<(), ServerError> {
     let address = options.advertise.as_ref().unwrap_or(&options.listen).clone();
-    check("the advertised address", &address)?;
+    let what = match options.advertise {
+        Some(_) => "the advertised address",
+        None => "the address to listen at",
+    };
+    check(what, &address)?;
     for seed in &options.seeds {
         check("the address of a member", seed)?;
     }
     let addresses = resolve_listen(&options.listen, options.insecure)?;
+    check_reachable(what, &address)?;
     let connections_max = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

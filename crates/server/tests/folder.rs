@@ -57,7 +57,7 @@ fn what_must_be_there_is_missed() {
     fs::write(folder.store_path().join("row"), "1").expect("written");
     assert!(matches!(folder.check_complete(&new), Err(ServerError::Incomplete { .. })));
     fs::create_dir(folder.log_path()).expect("made");
-    fs::write(folder.log_path().join("segment"), "1").expect("written");
+    fs::write(folder.log_path().join("segment-1.log"), "1").expect("written");
     folder.check_complete(&ready).expect("all is there");
 }
 
@@ -68,6 +68,14 @@ fn damaged_identities_are_named() {
     folder.write_identity(&Identity::founding().expect("random numbers")).expect("written");
     let path = place.path().join("identity.json");
     let good = fs::read_to_string(&path).expect("readable");
+    // One hexadecimal digit of the node's number: it would be somebody else.
+    let digit = good.find("\"node\": \"").expect("a node") + 9;
+    let other = if good.as_bytes()[digit] == b'0' { "1" } else { "0" };
+    let mut flipped = good.clone();
+    flipped.replace_range(digit..=digit, other);
+    fs::write(&path, flipped).expect("written");
+    let said = folder.identity().expect_err("damage").to_string();
+    assert!(said.contains("checksum"), "{said}");
     for name in ["format", "node", "cluster", "policy", "log", "seeds", "stage"] {
         let bad = good.replace(&format!("\"{name}\""), "\"something\"");
         fs::write(&path, bad).expect("written");

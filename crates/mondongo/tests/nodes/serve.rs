@@ -170,6 +170,34 @@ fn a_node_of_another_cluster_is_refused_and_nothing_changes() {
     assert_eq!(group.stop(0).code(), Some(0));
 }
 
+/// Two processes with one identity would vote twice.
+#[test]
+fn a_copied_folder_is_kept_out_while_its_original_is_heard() {
+    let mut group = Group::start(3);
+    let leader = group.leader();
+    let number = (0..3).find(|number| *number != leader).expect("a follower");
+    assert!(group.stop(number).success());
+    let original = group.nodes[number].folder.clone();
+    let copy = original.with_extension("copy");
+    assert!(run(Command::new("cp").arg("-r").args([&original, &copy])).status.success());
+    group.start_node(number, None);
+    group.ask(number, &json!(["write", "key", "kept"]));
+    let address = format!("localhost:{}", free_port());
+    let mut process = mondongo()
+        .arg("serve")
+        .args([&copy])
+        .args([&address, &group.nodes[leader].address])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a copy");
+    wait_for("the leader to refuse the copy", || {
+        group.log(leader).contains("a copied folder cannot be used").then_some(())
+    });
+    terminate(&process);
+    wait_for_end(&mut process, "the copy");
+    assert_eq!(group.ask(number, &json!(["read", "key"])), json!(["ok", "kept"]));
+}
+
 /// X4.
 #[test]
 fn bad_folders_and_addresses_are_named() {
@@ -191,10 +219,13 @@ fn bad_folders_and_addresses_are_named() {
         ("localhost:0", "port 0"),
         (":8000", "no host"),
         ("0.0.0.0:8000", "--insecure"),
+        ("::1:8000", "brackets"),
     ] {
         let said = refused(&new, &[address]);
         assert!(said.contains(reason), "{address}: {said}");
     }
+    let said = refused(&new, &["0.0.0.0:8000", "--insecure"]);
+    assert!(said.contains("--advertise"), "{said}");
     let said = refused(&new, &[&free, "nowhere"]);
     assert!(said.contains("nowhere"), "{said}");
     assert!(!new.exists(), "a wrong command line makes no folder");

@@ -11,6 +11,7 @@ use replica::{PeerMessage, decode_peer_message};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -18,6 +19,8 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 64 << 10;
 /// Most room made at once for a long frame: memory follows the bytes that came, not those announced.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// A node that was heard this recently at one address is not believed to be at another.
+const HEARD_LATELY: Duration = Duration::from_secs(3);
 /// Most nodes whose complaints are remembered, so that each is told once.
 const COMPLAINTS_MAX: usize = 256;
 
@@ -38,7 +41,18 @@ pub(crate) struct Incoming {
 #[derive(Debug, Default)]
 struct Latest {
     count: u64,
-    of: BTreeMap<NodeId, (u64, tokio::sync::oneshot::Sender<()>)>,
+    of: BTreeMap<NodeId, Connected>,
+}
+
+/// The latest connection of a node.
+#[derive(Debug)]
+struct Connected {
+    number: u64,
+    /// Ends the connection when it is dropped.
+    _replace: tokio::sync::oneshot::Sender<()>,
+    /// Where the node says it listens.
+    address: String,
+    heard: Instant,
 }
 
 /// Whether to talk.
@@ -152,18 +166,25 @@ impl Incoming {
             let reason = "this node is starting".into();
             return Verdict::Refuse { for_now: true, reason };
         }
+        if let Some(address) = hello.cluster.and_then(|_| self.heard_elsewhere(hello)) {
+            return refuse(format!(
+                "node {} is there already, at {address}: a copied folder cannot be used beside its \
+                 original",
+                hello.node
+            ));
+        }
         let (cluster, node) = (identity.cluster, identity.node);
         Verdict::Welcome(Greeting { cluster, node, address: self.address.clone() })
     }
 
     async fn receive(&self, stream: TcpStream, hello: &Hello) {
         let (node, address) = (hello.node, hello.address.clone());
-        let (connection, mut replaced) = self.register(node);
+        let (connection, mut replaced) = self.register(node, &address);
         self.complaints().remove(&address);
         tracing::info!(%node, address, "peer connected");
         self.inbox.put(|mail| mail.news.push(PeerNews::Here { node, address, connection }));
         let ended = tokio::select! {
-            ended = self.read(stream, node) => ended,
+            ended = self.read(stream, node, connection) => ended,
             _ = &mut replaced => "it has connected again".into(),
         };
         tracing::info!(%node, address = hello.address, reason = ended, "peer disconnected");
@@ -172,7 +193,7 @@ impl Incoming {
     }
 
     /// Hands messages in until the connection ends; says why it did.
-    async fn read(&self, mut stream: TcpStream, node: NodeId) -> String {
+    async fn read(&self, mut stream: TcpStream, node: NodeId, connection: u64) -> String {
         let mut buffer = BytesMut::new();
         let mut messages: Vec<PeerMessage> = Vec::new();
         loop {
@@ -182,6 +203,7 @@ impl Incoming {
                 Ok(_) => {}
                 Err(error) => return error.to_string(),
             }
+            self.note_heard(node, connection);
             let mut bytes = 0;
             loop {
                 match frame::take(&mut buffer, frame::PAYLOAD_BYTES_MAX) {
@@ -205,19 +227,35 @@ impl Incoming {
         }
     }
 
-    fn register(&self, node: NodeId) -> (u64, tokio::sync::oneshot::Receiver<()>) {
+    /// Another address at which the node of `hello` was heard lately.
+    fn heard_elsewhere(&self, hello: &Hello) -> Option<String> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = latest.of.get(&hello.node)?;
+        let is_other = present.address != hello.address && present.heard.elapsed() < HEARD_LATELY;
+        is_other.then(|| present.address.clone())
+    }
+
+    fn note_heard(&self, node: NodeId, connection: u64) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(present) = latest.of.get_mut(&node).filter(|p| p.number == connection) {
+            present.heard = Instant::now();
+        }
+    }
+
+    fn register(&self, node: NodeId, address: &str) -> (u64, tokio::sync::oneshot::Receiver<()>) {
         let (replace, replaced) = tokio::sync::oneshot::channel();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.count += 1;
         let number = latest.count;
         // Dropping the sender of the earlier connection ends it.
-        latest.of.insert(node, (number, replace));
+        let (address, heard) = (address.to_string(), Instant::now());
+        latest.of.insert(node, Connected { number, _replace: replace, address, heard });
         (number, replaced)
     }
 
     fn unregister(&self, node: NodeId, connection: u64) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.of.get(&node).is_some_and(|(number, _)| *number == connection) {
+        if latest.of.get(&node).is_some_and(|present| present.number == connection) {
             latest.of.remove(&node);
         }
     }
