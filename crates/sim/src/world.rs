@@ -9,7 +9,7 @@ use crate::trace::Trace;
 use api::{Call, Document, ErrorCode, Options, Request, SearchOptions, Value};
 use bytes::Bytes;
 use fastrand::Rng;
-use paxos::{NodeId, PersistId, Slot};
+use paxos::{NodeId, PersistId, Role, Slot};
 use replica::{Input, Output, RequestId, decode_peer_message, encode_peer_message};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -57,9 +57,13 @@ enum Event {
     Applied(usize, u64),
     Query { node: usize, life: u64, id: RequestId, request: Request },
     NetworkFault,
+    LinkHeld,
+    LinkFlicker,
     Crash,
+    CrashAgain(usize, u64),
     Start(usize),
     Pause,
+    ClockStop,
     Heal,
 }
 
@@ -165,8 +169,11 @@ impl World {
             self.at(at, Event::Patience { client, number: 0, attempt: 0 });
         }
         self.later_fault(self.plan.partition_every_us, Event::NetworkFault);
+        self.later_fault(self.plan.hold_every_us, Event::LinkHeld);
+        self.later_fault(self.plan.flicker_every_us, Event::LinkFlicker);
         self.later_fault(self.plan.crash_every_us, Event::Crash);
         self.later_fault(self.plan.pause_every_us, Event::Pause);
+        self.later_fault(self.plan.clock_stop_every_us, Event::ClockStop);
         self.at(self.plan.chaos_us, Event::Heal);
     }
 
@@ -202,7 +209,9 @@ impl World {
                 if self.is_alive(node, life) {
                     let tick_us = self.nodes[node].tick_us;
                     self.after(tick_us, Event::Tick(node, life));
-                    self.step(node, Input::Tick)?;
+                    if self.nodes[node].clock_stopped_until_us <= self.now_us {
+                        self.step(node, Input::Tick)?;
+                    }
                 }
             }
             Event::Deliver { to, from, bytes } => {
@@ -225,14 +234,25 @@ impl World {
                     self.on_query(node, id, &request)?;
                 }
             }
-            Event::NetworkFault if chaos => {
-                let what = self.network.change(&mut self.rng);
-                self.trace.event(self.now_us, format_args!("network: {what}"));
-                self.later_fault(self.plan.partition_every_us, Event::NetworkFault);
+            Event::NetworkFault if chaos => self.on_network_fault(),
+            Event::LinkHeld if chaos => self.on_link_held(),
+            Event::LinkFlicker if chaos => {
+                self.network.flicker(&mut self.rng);
+                self.later_fault(self.plan.flicker_every_us, Event::LinkFlicker);
             }
             Event::Crash if chaos => self.on_crash(),
+            Event::CrashAgain(node, life) if chaos && self.is_alive(node, life) => {
+                self.crash(node);
+            }
             Event::Pause if chaos => self.on_pause(),
-            Event::NetworkFault | Event::Crash | Event::Pause => {}
+            Event::ClockStop if chaos => self.on_clock_stop(),
+            Event::NetworkFault
+            | Event::LinkHeld
+            | Event::LinkFlicker
+            | Event::Crash
+            | Event::CrashAgain(..)
+            | Event::Pause
+            | Event::ClockStop => {}
             Event::Start(node) => self.on_start(node)?,
             Event::Heal => self.on_heal(),
         }
@@ -283,7 +303,7 @@ impl World {
             Output::Send { to, message } => {
                 let mut bytes = Vec::new();
                 encode_peer_message(&message, &mut bytes);
-                self.send(node, to, &bytes.into());
+                self.send(node, to, message.kind(), &bytes.into());
             }
             Output::Apply { entries } => self.apply(node, entries)?,
             Output::Query { id, request } => {
@@ -307,10 +327,10 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, from: usize, to: NodeId, bytes: &Bytes) {
+    fn send(&mut self, from: usize, to: NodeId, kind: &str, bytes: &Bytes) {
         let to = to.0 as usize - 1;
-        let link = Some((from, to));
-        for at in self.network.arrivals(&self.plan, &mut self.rng, link, self.now_us) {
+        let (plan, rng, link) = (&self.plan, &mut self.rng, (from, to));
+        for at in self.network.arrivals_on(plan, rng, link, kind, self.now_us) {
             self.at(at, Event::Deliver { to, from, bytes: bytes.clone() });
         }
     }
@@ -390,32 +410,80 @@ impl World {
         self.answer(node, id, &answer);
         Ok(())
     }
+}
+
+/// Faults.
+impl World {
+    /// Whom a fault strikes: anybody, or the leader.
+    fn victim(&mut self) -> usize {
+        let anybody = self.rng.usize(..self.nodes.len());
+        if self.rng.f64() >= self.plan.hunt {
+            return anybody;
+        }
+        let leads = |node: &Node| {
+            node.up.as_ref().is_some_and(|up| up.replica.core().role() == Role::Leader)
+        };
+        let leaders: Vec<usize> =
+            (0..self.nodes.len()).filter(|index| leads(&self.nodes[*index])).collect();
+        if leaders.is_empty() { anybody } else { leaders[self.rng.usize(..leaders.len())] }
+    }
+
+    fn on_network_fault(&mut self) {
+        let victim = self.victim();
+        let what = self.network.change(&self.plan, &mut self.rng, victim);
+        self.trace.event(self.now_us, format_args!("network: {what}"));
+        self.later_fault(self.plan.partition_every_us, Event::NetworkFault);
+    }
+
+    fn on_link_held(&mut self) {
+        let until_us = self.now_us + self.rng.u64(1..=self.plan.hold_us_max);
+        let (from, to) = self.network.hold(&mut self.rng, until_us);
+        let what = format_args!("network: {from} -> {to} is held until {until_us}");
+        self.trace.event(self.now_us, what);
+        self.later_fault(self.plan.hold_every_us, Event::LinkHeld);
+    }
 
     fn on_crash(&mut self) {
         self.later_fault(self.plan.crash_every_us, Event::Crash);
         let all = self.plan.crash_all && self.rng.u8(..4) == 0;
-        let victim = self.rng.usize(..self.nodes.len());
+        let victim = self.victim();
         for index in 0..self.nodes.len() {
             if (all || index == victim) && self.nodes[index].up.is_some() {
-                self.nodes[index].crash(self.plan.power_loss, &mut self.rng);
-                self.trace.event(self.now_us, format_args!("{index} crashes"));
-                let down = self.rng.u64(1_000..800_000);
-                self.after(down, Event::Start(index));
+                self.nodes[index].crashes_to_come = self.rng.u64(..=self.plan.burst_max);
+                self.crash(index);
             }
         }
     }
 
+    fn crash(&mut self, index: usize) {
+        self.nodes[index].crash(self.plan.power_loss, &mut self.rng);
+        self.trace.event(self.now_us, format_args!("{index} crashes"));
+        let down = self.rng.u64(1_000..self.plan.down_us_max);
+        self.after(down, Event::Start(index));
+    }
+
     fn on_pause(&mut self) {
         self.later_fault(self.plan.pause_every_us, Event::Pause);
-        let victim = self.rng.usize(..self.nodes.len());
+        let victim = self.victim();
         let until = self.now_us + self.rng.u64(10_000..1_000_000);
         self.nodes[victim].paused_until_us = until;
         self.trace.event(self.now_us, format_args!("{victim} pauses until {until}"));
     }
 
+    fn on_clock_stop(&mut self) {
+        self.later_fault(self.plan.clock_stop_every_us, Event::ClockStop);
+        let victim = self.victim();
+        let until = self.now_us + self.rng.u64(50_000..1_500_000);
+        self.nodes[victim].clock_stopped_until_us = until;
+        self.trace.event(self.now_us, format_args!("{victim}: the clock stops until {until}"));
+    }
+
     fn on_start(&mut self, node: usize) -> Result<(), String> {
         if self.nodes[node].up.is_some() {
             return Ok(());
+        }
+        if self.nodes[node].life > 0 && self.rng.f64() < self.plan.move_chance {
+            self.nodes[node].moves += 1;
         }
         let plan = self.plan.clone();
         self.nodes[node].start(node, &plan)?;
@@ -424,6 +492,11 @@ impl World {
         self.restarts += u64::from(life > 1);
         let tick_us = self.nodes[node].tick_us;
         self.after(tick_us, Event::Tick(node, life));
+        if self.nodes[node].crashes_to_come > 0 {
+            self.nodes[node].crashes_to_come -= 1;
+            let up = self.rng.u64(1_000..100_000);
+            self.after(up, Event::CrashAgain(node, life));
+        }
         if node >= self.plan.founders {
             let seed = id_of(self.rng.usize(..self.plan.founders));
             self.step(node, Input::Seed(seed))?;
@@ -437,6 +510,7 @@ impl World {
         self.network.heal();
         for index in 0..self.nodes.len() {
             self.nodes[index].paused_until_us = 0;
+            self.nodes[index].clock_stopped_until_us = 0;
             if self.nodes[index].up.is_none() {
                 self.after(0, Event::Start(index));
             }
@@ -474,8 +548,14 @@ impl World {
     }
 
     fn send_request(&mut self, client: usize, number: u64, call: &Call) {
-        let node = self.rng.usize(..self.nodes.len());
-        for at in self.network.arrivals(&self.plan, &mut self.rng, None, self.now_us) {
+        let mut node = self.rng.usize(..self.nodes.len());
+        if let Some(home) = self.clients[client].home
+            && self.rng.f64() < self.plan.loyalty
+        {
+            node = home;
+        }
+        self.clients[client].home = Some(node);
+        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
             self.at(at, Event::Request { node, client, number, call: call.clone() });
         }
     }
@@ -500,7 +580,7 @@ impl World {
         let Some(up) = &mut self.nodes[node].up else { return };
         let Some((client, number)) = up.requests.remove(&id) else { return };
         self.trace.event(self.now_us, format_args!("{node} tells {client}/{number} {answer:?}"));
-        for at in self.network.arrivals(&self.plan, &mut self.rng, None, self.now_us) {
+        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
             self.at(at, Event::Answer { client, number, answer: answer.clone() });
         }
     }
@@ -661,7 +741,11 @@ impl World {
         for node in &self.nodes {
             let Some(up) = &node.up else { return Ok(false) };
             let (_, membership) = up.replica.core().membership();
-            if membership.voters().count() != self.plan.nodes() {
+            let lives_there = |other: &Node| {
+                let member = membership.members.get(&other.id);
+                member.is_some_and(|m| m.voter && m.address == other.address())
+            };
+            if !self.nodes.iter().all(lives_there) {
                 return Ok(false);
             }
             slots.insert(up.store.applied_slot());
