@@ -188,6 +188,32 @@ impl Network {
         format!("node {victim} muffled, from it {out}, to it {into}: {kinds:?}")
     }
 
+    /// The first `nodes` nodes no longer hear those of `side`, nor, `both_ways`, these them.
+    pub(crate) fn strand(&mut self, side: &[usize], nodes: usize, both_ways: bool) {
+        self.restore();
+        for (a, b) in side.iter().flat_map(|a| (0..nodes).map(move |b| (*a, b))) {
+            if !side.contains(&b) {
+                self.cut.insert((a, b));
+                if both_ways {
+                    self.cut.insert((b, a));
+                }
+            }
+        }
+    }
+
+    /// Node `victim` and `companion` reach each other, and the victim nobody else.
+    pub(crate) fn strand_but(&mut self, victim: usize, companion: usize, nodes: usize) {
+        self.strand(&[victim], nodes, true);
+        self.cut.remove(&(victim, companion));
+        self.cut.remove(&(companion, victim));
+    }
+
+    /// No link is cut or muffled.
+    pub(crate) fn restore(&mut self) {
+        self.cut.clear();
+        self.muffled.clear();
+    }
+
     /// One link goes dark, or light again.
     pub(crate) fn flicker(&mut self, rng: &mut Rng) {
         let link = self.draw_link(rng);
@@ -196,12 +222,17 @@ impl Network {
         }
     }
 
-    /// What one link carries from now on comes only at `until_us`.
+    /// The same for one link, drawn.
     pub(crate) fn hold(&mut self, rng: &mut Rng, until_us: u64) -> Link {
         let link = self.draw_link(rng);
+        self.hold_link(link, until_us);
+        link
+    }
+
+    /// What `link` carries from now on comes only at `until_us`.
+    pub(crate) fn hold_link(&mut self, link: Link, until_us: u64) {
         let until = self.held.entry(link).or_insert(0);
         *until = until_us.max(*until);
-        link
     }
 
     fn draw_link(&self, rng: &mut Rng) -> Link {

@@ -125,6 +125,9 @@ impl Node {
         paxos.inflight_bytes_max = plan.inflight_bytes_max;
         paxos.window_bytes_max = plan.window_bytes_max;
         paxos.promote_lag_slots = 5;
+        paxos.heartbeat_ticks = paxos.heartbeat_ticks.min(plan.election_ticks.0.div_ceil(4));
+        (paxos.election_ticks_min, paxos.election_ticks_max) = plan.election_ticks;
+        paxos.retransmit_ticks = plan.retransmit_ticks;
         paxos.planted = match plan.planted {
             Some(Planted::Paxos(bug)) => Some(bug),
             _ => None,

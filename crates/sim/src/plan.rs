@@ -39,13 +39,16 @@ pub enum Twist {
     Moves,
     /// A node's links are slow, and windows are tiny, so that it lives on what it catches up with.
     Laggard,
+    /// Nodes are hasty to elect and slow to give up a question, so that answers come when the group has
+    /// another leader than the one asked, and a short world sees many leaders.
+    HastyElections,
     /// Five nodes: a leader may lead with a quorum that shares a single node with another's.
     FiveNodes,
 }
 
 impl Twist {
     /// All of them.
-    pub const ALL: [Twist; 9] = [
+    pub const ALL: [Twist; 10] = [
         Twist::HeldLinks,
         Twist::FlickeringLinks,
         Twist::MuffledLinks,
@@ -54,8 +57,23 @@ impl Twist {
         Twist::RestartBursts,
         Twist::Moves,
         Twist::Laggard,
+        Twist::HastyElections,
         Twist::FiveNodes,
     ];
+}
+
+/// A few faults that follow each other, again and again, aimed at whoever leads then. Each is a schedule
+/// that needs so many steps in order that random faults would hardly ever take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// A leader goes on alone, is asked for much, also by newcomers, and is back when its successor goes:
+    /// what it proposed to itself competes with what was decided.
+    StrandedLeader,
+    /// A follower with a question under way hears only a leader that was deposed: the answer knows of
+    /// decisions that the follower's own ballot does not.
+    StrandedPair,
+    /// A follower starts again while the answers to its questions are on their way.
+    RestartedReader,
 }
 
 /// One run's configuration. Times in microseconds of the simulated clock.
@@ -65,6 +83,8 @@ pub struct Plan {
     pub seed: u64,
     /// What distinguishes this world's trouble from the ordinary; the fields below say how.
     pub twists: Vec<Twist>,
+    /// Faults that follow each other.
+    pub story: Option<Story>,
     /// Nodes that found the group together.
     pub founders: usize,
     /// Nodes that join it later.
@@ -119,6 +139,10 @@ pub struct Plan {
     pub pause_every_us: u64,
     /// Mean time between two stops of a node's clock alone.
     pub clock_stop_every_us: u64,
+    /// Least and most ticks of silence before a node looks for another leader.
+    pub election_ticks: (u32, u32),
+    /// Ticks after which what is unanswered is asked again.
+    pub retransmit_ticks: u32,
     /// Least and most time of a sync.
     pub sync_us: (u64, u64),
     /// Least and most time of applying a batch.
@@ -150,13 +174,47 @@ impl Plan {
         let mut plan = Plan::ordinary(seed, &mut rng);
         // A third of the worlds stays ordinary; in the others each twist is as likely as not to be
         // there as one that was drawn for the whole world says, so that many go together in some.
-        let chance = [0.0, 0.2, 0.5][rng.usize(..3)];
+        let chance = one_of(&mut rng, [0.0, 0.35, 0.6]);
         for twist in Twist::ALL {
             if rng.f64() < chance {
                 plan.twist(twist, &mut rng);
             }
         }
+        if rng.u8(..4) == 0 {
+            plan.tell(&mut rng);
+        }
         plan
+    }
+
+    /// Makes room for a story: long enough, with the nodes it needs, clients that stay and keep writing,
+    /// and few other faults to spoil it.
+    fn tell(&mut self, rng: &mut Rng) {
+        let story =
+            one_of(rng, [Story::StrandedLeader, Story::StrandedPair, Story::RestartedReader]);
+        self.story = Some(story);
+        self.chaos_us = rng.u64(2_000_000..4_000_000);
+        self.clients = rng.usize(4..10);
+        self.operations = rng.usize(20..60);
+        self.loyalty = 0.95;
+        self.loss = 0.0;
+        self.partition_every_us = u64::MAX;
+        self.flicker_every_us = u64::MAX;
+        self.crash_every_us = self.crash_every_us.max(1_000_000);
+        self.pause_every_us = u64::MAX;
+        match story {
+            Story::StrandedLeader => {
+                self.founders = 3;
+                self.joiners = rng.usize(0..3);
+                self.sync_us = (50, rng.u64(200..5_000));
+            }
+            Story::StrandedPair => {
+                self.founders = 5;
+                self.joiners = 0;
+                self.twist(Twist::Laggard, rng);
+                self.twist(Twist::HastyElections, rng);
+            }
+            Story::RestartedReader => self.founders = self.founders.max(3),
+        }
     }
 
     fn ordinary(seed: u64, rng: &mut Rng) -> Plan {
@@ -172,6 +230,7 @@ impl Plan {
         Plan {
             seed,
             twists: Vec::new(),
+            story: None,
             founders,
             joiners,
             clients: if is_dense { rng.usize(4..12) } else { rng.usize(1..6) },
@@ -199,6 +258,8 @@ impl Plan {
             move_chance: 0.0,
             pause_every_us: one_of(rng, [300_000, 1_000_000, u64::MAX, u64::MAX]),
             clock_stop_every_us: u64::MAX,
+            election_ticks: (20, 30),
+            retransmit_ticks: 15,
             sync_us: (sync_min, sync_min + rng.u64(100..=sync_spread)),
             apply_us: (10, rng.u64(50..10_000)),
             persist_store: rng.f64() * 0.3,
@@ -241,6 +302,7 @@ impl Plan {
             }
             Twist::Moves => {
                 self.move_chance = one_of(rng, [0.3, 1.0]);
+                self.crash_all = rng.bool();
                 self.joiners = rng.usize(1..3);
                 self.crash_every_us = one_of(rng, [100_000, 300_000, 500_000]);
                 self.down_us_max = one_of(rng, [20_000, 200_000]);
@@ -251,6 +313,13 @@ impl Plan {
                 self.chunk_bytes_max = 200;
                 self.inflight_bytes_max = 200;
                 self.window_bytes_max = 300;
+            }
+            Twist::HastyElections => {
+                let least = rng.u32(5..9);
+                self.election_ticks = (least, least + rng.u32(2..6));
+                self.retransmit_ticks = one_of(rng, [5, 15, 60]);
+                self.hunt = self.hunt.max(0.3);
+                self.sync_us = (50, rng.u64(200..5_000));
             }
             Twist::FiveNodes => {
                 self.founders = 5;

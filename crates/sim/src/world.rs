@@ -1,5 +1,7 @@
 //! The event loop of a run.
 
+mod faults;
+
 use crate::checker::{Action, Agreement, History, Operation};
 use crate::client::{COLLECTION, Client, Meaning, unanswered};
 use crate::network::Network;
@@ -9,7 +11,7 @@ use crate::trace::Trace;
 use api::{Call, Document, ErrorCode, Options, Request, SearchOptions, Value};
 use bytes::Bytes;
 use fastrand::Rng;
-use paxos::{NodeId, PersistId, Role, Slot};
+use paxos::{NodeId, PersistId, Slot};
 use replica::{Input, Output, RequestId, decode_peer_message, encode_peer_message};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -64,6 +66,7 @@ enum Event {
     Start(usize),
     Pause,
     ClockStop,
+    Story(u64),
     Heal,
 }
 
@@ -96,6 +99,8 @@ struct World {
     final_reads: BTreeMap<u64, (usize, u64, Request)>,
     answers: u64,
     restarts: u64,
+    /// Who plays the leader and who the follower in the plan's story.
+    cast: (usize, usize),
 }
 
 /// The client number under which final reads are made.
@@ -137,6 +142,7 @@ impl World {
             final_reads: BTreeMap::new(),
             answers: 0,
             restarts: 0,
+            cast: (0, 0),
             plan,
         }
     }
@@ -174,6 +180,9 @@ impl World {
         self.later_fault(self.plan.crash_every_us, Event::Crash);
         self.later_fault(self.plan.pause_every_us, Event::Pause);
         self.later_fault(self.plan.clock_stop_every_us, Event::ClockStop);
+        if self.plan.story.is_some() {
+            self.at(400_000, Event::Story(0));
+        }
         self.at(self.plan.chaos_us, Event::Heal);
     }
 
@@ -246,13 +255,15 @@ impl World {
             }
             Event::Pause if chaos => self.on_pause(),
             Event::ClockStop if chaos => self.on_clock_stop(),
+            Event::Story(scene) if chaos => self.on_story(scene),
             Event::NetworkFault
             | Event::LinkHeld
             | Event::LinkFlicker
             | Event::Crash
             | Event::CrashAgain(..)
             | Event::Pause
-            | Event::ClockStop => {}
+            | Event::ClockStop
+            | Event::Story(_) => {}
             Event::Start(node) => self.on_start(node)?,
             Event::Heal => self.on_heal(),
         }
@@ -412,72 +423,8 @@ impl World {
     }
 }
 
-/// Faults.
+/// Starts, and the end of the faults.
 impl World {
-    /// Whom a fault strikes: anybody, or the leader.
-    fn victim(&mut self) -> usize {
-        let anybody = self.rng.usize(..self.nodes.len());
-        if self.rng.f64() >= self.plan.hunt {
-            return anybody;
-        }
-        let leads = |node: &Node| {
-            node.up.as_ref().is_some_and(|up| up.replica.core().role() == Role::Leader)
-        };
-        let leaders: Vec<usize> =
-            (0..self.nodes.len()).filter(|index| leads(&self.nodes[*index])).collect();
-        if leaders.is_empty() { anybody } else { leaders[self.rng.usize(..leaders.len())] }
-    }
-
-    fn on_network_fault(&mut self) {
-        let victim = self.victim();
-        let what = self.network.change(&self.plan, &mut self.rng, victim);
-        self.trace.event(self.now_us, format_args!("network: {what}"));
-        self.later_fault(self.plan.partition_every_us, Event::NetworkFault);
-    }
-
-    fn on_link_held(&mut self) {
-        let until_us = self.now_us + self.rng.u64(1..=self.plan.hold_us_max);
-        let (from, to) = self.network.hold(&mut self.rng, until_us);
-        let what = format_args!("network: {from} -> {to} is held until {until_us}");
-        self.trace.event(self.now_us, what);
-        self.later_fault(self.plan.hold_every_us, Event::LinkHeld);
-    }
-
-    fn on_crash(&mut self) {
-        self.later_fault(self.plan.crash_every_us, Event::Crash);
-        let all = self.plan.crash_all && self.rng.u8(..4) == 0;
-        let victim = self.victim();
-        for index in 0..self.nodes.len() {
-            if (all || index == victim) && self.nodes[index].up.is_some() {
-                self.nodes[index].crashes_to_come = self.rng.u64(..=self.plan.burst_max);
-                self.crash(index);
-            }
-        }
-    }
-
-    fn crash(&mut self, index: usize) {
-        self.nodes[index].crash(self.plan.power_loss, &mut self.rng);
-        self.trace.event(self.now_us, format_args!("{index} crashes"));
-        let down = self.rng.u64(1_000..self.plan.down_us_max);
-        self.after(down, Event::Start(index));
-    }
-
-    fn on_pause(&mut self) {
-        self.later_fault(self.plan.pause_every_us, Event::Pause);
-        let victim = self.victim();
-        let until = self.now_us + self.rng.u64(10_000..1_000_000);
-        self.nodes[victim].paused_until_us = until;
-        self.trace.event(self.now_us, format_args!("{victim} pauses until {until}"));
-    }
-
-    fn on_clock_stop(&mut self) {
-        self.later_fault(self.plan.clock_stop_every_us, Event::ClockStop);
-        let victim = self.victim();
-        let until = self.now_us + self.rng.u64(50_000..1_500_000);
-        self.nodes[victim].clock_stopped_until_us = until;
-        self.trace.event(self.now_us, format_args!("{victim}: the clock stops until {until}"));
-    }
-
     fn on_start(&mut self, node: usize) -> Result<(), String> {
         if self.nodes[node].up.is_some() {
             return Ok(());
@@ -497,8 +444,11 @@ impl World {
             let up = self.rng.u64(1_000..100_000);
             self.after(up, Event::CrashAgain(node, life));
         }
-        if node >= self.plan.founders {
-            let seed = id_of(self.rng.usize(..self.plan.founders));
+        if node >= self.plan.founders || self.nodes[node].moves > 0 {
+            let anybody = self.rng.usize(..self.plan.founders);
+            // In a story newcomers ask its leader as often as anybody else.
+            let asks_leader = self.plan.story.is_some() && self.rng.bool();
+            let seed = id_of(if asks_leader { self.cast.0 } else { anybody });
             self.step(node, Input::Seed(seed))?;
         }
         Ok(())
