@@ -66,8 +66,8 @@ impl Twist {
 /// that needs so many steps in order that random faults would hardly ever take them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Story {
-    /// A leader goes on alone, is asked for much, also by newcomers, and is back when its successor goes:
-    /// what it proposed to itself competes with what was decided.
+    /// A leader goes on alone, is asked for much, also by a node that has moved, and is back when its
+    /// successor goes: what it proposed to itself competes with what was decided.
     StrandedLeader,
     /// A follower with a question under way hears only a leader that was deposed: the answer knows of
     /// decisions that the follower's own ballot does not.
@@ -204,7 +204,8 @@ impl Plan {
         match story {
             Story::StrandedLeader => {
                 self.founders = 3;
-                self.joiners = rng.usize(0..3);
+                self.joiners = rng.usize(0..2);
+                self.move_chance = 1.0;
                 self.sync_us = (50, rng.u64(200..5_000));
             }
             Story::StrandedPair => {
@@ -212,6 +213,9 @@ impl Plan {
                 self.joiners = 0;
                 self.twist(Twist::Laggard, rng);
                 self.twist(Twist::HastyElections, rng);
+                // What the follower has missed comes in one answer.
+                self.chunk_bytes_max = 20_000;
+                self.inflight_bytes_max = 20_000;
             }
             Story::RestartedReader => self.founders = self.founders.max(3),
         }

@@ -82,7 +82,7 @@ impl World {
         let (leader, follower) = self.cast;
         self.trace.event(self.now_us, format_args!("{story:?} {scene}: {leader} {follower}"));
         let (lasts_us, is_last) = match story {
-            Story::StrandedLeader => self.stranded_leader(scene, leader),
+            Story::StrandedLeader => self.stranded_leader(scene, leader, follower),
             Story::StrandedPair => self.stranded_pair(scene, leader, follower),
             Story::RestartedReader => self.restarted_reader(scene, leader, follower),
         };
@@ -96,33 +96,36 @@ impl World {
         };
         let leader = self.nodes.iter().position(leads).unwrap_or(0);
         let follower = match self.plan.laggard {
-            Some((laggard, _)) if laggard != leader => laggard,
+            Some((laggard, _)) if laggard != leader && laggard < nodes => laggard,
             _ => (leader + self.rng.usize(1..nodes.max(2))) % nodes,
         };
         (leader, follower)
     }
 
-    /// The leader goes on alone, is asked for much, also by newcomers; it is back when its successor
-    /// goes.
-    fn stranded_leader(&mut self, scene: u64, leader: usize) -> (u64, bool) {
+    /// The leader is no longer heard, is asked for much, also by a node that has moved; another leads, and
+    /// is asked by that node too; when this one goes the first is back.
+    fn stranded_leader(&mut self, scene: u64, leader: usize, follower: usize) -> (u64, bool) {
+        let nodes = self.nodes.len();
         match scene {
             0 => {
-                let newcomers = self.plan.founders..self.nodes.len();
-                let both_ways = self.rng.bool();
-                self.network.strand(&[leader], self.plan.founders, both_ways);
+                self.network.strand(&[leader], nodes, false);
                 self.gather_clients(leader);
-                if self.rng.bool() {
-                    self.nodes[leader].clock_stopped_until_us = self.now_us + 600_000;
-                }
-                for newcomer in newcomers {
-                    let delay = self.rng.u64(20_000..500_000);
-                    self.after(delay, Event::Start(newcomer));
-                }
-                (self.rng.u64(100_000..700_000), false)
+                (self.rng.u64(10_000..150_000), false)
+            }
+            1 => {
+                self.bounce(follower);
+                (self.rng.u64(20_000..150_000), false)
+            }
+            2 => {
+                self.network.strand(&[leader], nodes, true);
+                (self.rng.u64(200_000..600_000), false)
+            }
+            3 => {
+                self.bounce(follower);
+                (self.rng.u64(20_000..150_000), false)
             }
             _ => {
                 self.network.restore();
-                self.nodes[leader].clock_stopped_until_us = 0;
                 let (successor, _) = self.draw_cast();
                 if successor != leader && self.nodes[successor].up.is_some() {
                     self.crash(successor);
@@ -139,7 +142,7 @@ impl World {
         match scene {
             0 => {
                 self.network.strand(&[follower], nodes, true);
-                (self.rng.u64(20_000..300_000), false)
+                (self.rng.u64(20_000..150_000), false)
             }
             1 => {
                 self.network.strand_but(follower, leader, nodes);
@@ -168,11 +171,7 @@ impl World {
     fn restarted_reader(&mut self, scene: u64, leader: usize, follower: usize) -> (u64, bool) {
         match scene {
             0 | 2 => {
-                if self.nodes[follower].up.is_some() {
-                    self.nodes[follower].crash(self.plan.power_loss, &mut self.rng);
-                    self.trace.event(self.now_us, format_args!("{follower} crashes"));
-                    self.after(1_000, Event::Start(follower));
-                }
+                self.bounce(follower);
                 (self.rng.u64(5_000..60_000), false)
             }
             1 => {
@@ -182,6 +181,15 @@ impl World {
                 (self.rng.u64(50_000..holds_us), false)
             }
             _ => (self.rng.u64(300_000..800_000), true),
+        }
+    }
+
+    /// The node crashes and is back at once.
+    fn bounce(&mut self, node: usize) {
+        if self.nodes[node].up.is_some() {
+            self.nodes[node].crash(self.plan.power_loss, &mut self.rng);
+            self.trace.event(self.now_us, format_args!("{node} crashes"));
+            self.after(1_000, Event::Start(node));
         }
     }
 
