@@ -112,7 +112,8 @@ pub fn play(seed: u64, planted: Option<Planted>, is_printed: bool) -> Result<Rep
 
 fn parse_planted(name: &str) -> Result<Planted, String> {
     let of_paxos = paxos::PlantedBug::ALL.into_iter().map(Planted::Paxos);
-    let mut all = of_paxos;
+    let of_wal = wal::PlantedBug::ALL.into_iter().map(Planted::Wal);
+    let mut all = of_paxos.chain(of_wal);
     all.find(|bug| match bug {
         Planted::Paxos(bug) => format!("{bug:?}") == name,
         Planted::Wal(bug) => format!("{bug:?}") == name,

@@ -34,13 +34,15 @@ pub(crate) enum Meaning {
 pub(crate) struct Client {
     pub(crate) index: usize,
     pub(crate) current: Option<Current>,
+    /// The node it asked last.
+    pub(crate) home: Option<usize>,
     done: u64,
     last_seen: BTreeMap<usize, Value>,
 }
 
 impl Client {
     pub(crate) fn new(index: usize) -> Client {
-        Client { index, current: None, done: 0, last_seen: BTreeMap::new() }
+        Client { index, current: None, home: None, done: 0, last_seen: BTreeMap::new() }
     }
 
     pub(crate) fn is_done(&self, plan: &Plan) -> bool {

@@ -18,5 +18,5 @@ mod plan;
 mod trace;
 mod world;
 
-pub use crate::plan::{Plan, Planted};
+pub use crate::plan::{Plan, Planted, Story, Twist};
 pub use crate::world::{Report, Violation, run};

@@ -2,34 +2,65 @@
 
 use crate::plan::Plan;
 use fastrand::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One direction between two nodes, by index: from, to.
+type Link = (usize, usize);
+
+/// The kinds of messages that a link may stop on their own.
+const KINDS: [&str; 16] = [
+    "canvass",
+    "canvass_reply",
+    "prepare",
+    "promise",
+    "accept",
+    "accepted",
+    "heartbeat",
+    "heartbeat_reply",
+    "refuse",
+    "catch_up",
+    "catch_up_reply",
+    "read_index",
+    "read_index_reply",
+    "forward",
+    "forward_refused",
+    "join",
+];
 
 /// The links between nodes, by index; each direction on its own.
 #[derive(Debug)]
 pub(crate) struct Network {
-    cut: BTreeSet<(usize, usize)>,
+    /// Nothing comes through, until the next fault.
+    cut: BTreeSet<Link>,
+    /// These kinds of messages do not come through, until the next fault.
+    muffled: BTreeMap<Link, BTreeSet<&'static str>>,
+    /// Nothing comes through, until the link flickers again.
+    dark: BTreeSet<Link>,
+    /// Everything comes at this time, in order.
+    held: BTreeMap<Link, u64>,
     nodes: usize,
     is_perfect: bool,
 }
 
 impl Network {
     pub(crate) fn new(nodes: usize) -> Network {
-        Network { cut: BTreeSet::new(), nodes, is_perfect: false }
+        Network {
+            cut: BTreeSet::new(),
+            muffled: BTreeMap::new(),
+            dark: BTreeSet::new(),
+            held: BTreeMap::new(),
+            nodes,
+            is_perfect: false,
+        }
     }
 
-    /// When a message sent at `now_us` arrives: never, once, or twice.
-    pub(crate) fn arrivals(
-        &self,
-        plan: &Plan,
-        rng: &mut Rng,
-        link: Option<(usize, usize)>,
-        now_us: u64,
-    ) -> Vec<u64> {
+    /// When a message between a client and a node, sent at `now_us`, arrives: never, once, or twice.
+    pub(crate) fn arrivals(&self, plan: &Plan, rng: &mut Rng, now_us: u64) -> Vec<u64> {
         let (min, max) = plan.delay_us;
         if self.is_perfect {
             return vec![now_us + min];
         }
-        if link.is_some_and(|link| self.cut.contains(&link)) || rng.f64() < plan.loss {
+        if rng.f64() < plan.loss {
             return Vec::new();
         }
         let mut delay = rng.u64(min..=max);
@@ -43,15 +74,49 @@ impl Network {
         arrivals
     }
 
-    /// Heals everything, or makes another fault: a node cut off both ways, one way, halves, a ring.
-    pub(crate) fn change(&mut self, rng: &mut Rng) -> String {
+    /// When a message of this kind between two nodes, sent at `now_us`, arrives.
+    pub(crate) fn arrivals_on(
+        &self,
+        plan: &Plan,
+        rng: &mut Rng,
+        link: Link,
+        kind: &str,
+        now_us: u64,
+    ) -> Vec<u64> {
+        if self.is_perfect {
+            return self.arrivals(plan, rng, now_us);
+        }
+        let stops = self.cut.contains(&link) || self.dark.contains(&link);
+        if stops || self.muffled.get(&link).is_some_and(|kinds| kinds.contains(kind)) {
+            return Vec::new();
+        }
+        if let Some(until_us) = self.held.get(&link).filter(|until_us| **until_us > now_us) {
+            return vec![*until_us];
+        }
+        let mut arrivals = self.arrivals(plan, rng, now_us);
+        if let Some((node, slowness_us)) = plan.laggard
+            && (link.0 == node || link.1 == node)
+        {
+            for at in &mut arrivals {
+                *at += rng.u64(..slowness_us);
+            }
+        }
+        arrivals
+    }
+
+    /// Heals cuts, or makes another fault with `victim` in its middle: it is cut off both ways, one way,
+    /// with a companion; or there are halves, a star, a ring.
+    pub(crate) fn change(&mut self, plan: &Plan, rng: &mut Rng, victim: usize) -> String {
         self.cut.clear();
+        self.muffled.clear();
         if self.nodes < 2 || rng.u8(..3) == 0 {
             return "all links whole".to_owned();
         }
-        let victim = rng.usize(..self.nodes);
+        if plan.muffles && rng.bool() {
+            return self.muffle(rng, victim);
+        }
         let others = (0..self.nodes).filter(|other| *other != victim).collect::<Vec<_>>();
-        match rng.u8(..6) {
+        match rng.u8(..8) {
             0 => {
                 for other in others {
                     self.cut_both(victim, other);
@@ -84,6 +149,20 @@ impl Network {
                 }
                 format!("a star around node {victim}")
             }
+            5 => {
+                let companion = others[rng.usize(..others.len())];
+                for other in others.iter().copied().filter(|other| *other != companion) {
+                    self.cut_both(victim, other);
+                    self.cut_both(companion, other);
+                }
+                format!("nodes {victim} and {companion} are cut off together")
+            }
+            6 => {
+                let source = others[rng.usize(..others.len())];
+                let unheard = others.iter().filter(|other| **other != source);
+                self.cut.extend(unheard.map(|other| (*other, victim)));
+                format!("node {victim} hears only node {source}")
+            }
             _ => {
                 for _ in 0..=rng.usize(..self.nodes * 2) {
                     self.cut.insert((rng.usize(..self.nodes), rng.usize(..self.nodes)));
@@ -93,9 +172,79 @@ impl Network {
         }
     }
 
+    /// The victim's links, one way or both, stop about half of the kinds, or all but a few, or a few.
+    fn muffle(&mut self, rng: &mut Rng, victim: usize) -> String {
+        let chance = [0.1, 0.5, 0.8][rng.usize(..3)];
+        let kinds: BTreeSet<_> = KINDS.into_iter().filter(|_| rng.f64() < chance).collect();
+        let (out, into) = [(true, false), (false, true), (true, true)][rng.usize(..3)];
+        for other in (0..self.nodes).filter(|other| *other != victim) {
+            if out {
+                self.muffled.insert((victim, other), kinds.clone());
+            }
+            if into {
+                self.muffled.insert((other, victim), kinds.clone());
+            }
+        }
+        format!("node {victim} muffled, from it {out}, to it {into}: {kinds:?}")
+    }
+
+    /// The first `nodes` nodes no longer hear those of `side`, nor, `both_ways`, these them.
+    pub(crate) fn strand(&mut self, side: &[usize], nodes: usize, both_ways: bool) {
+        self.restore();
+        for (a, b) in side.iter().flat_map(|a| (0..nodes).map(move |b| (*a, b))) {
+            if !side.contains(&b) {
+                self.cut.insert((a, b));
+                if both_ways {
+                    self.cut.insert((b, a));
+                }
+            }
+        }
+    }
+
+    /// Node `victim` and `companion` reach each other, and the victim nobody else.
+    pub(crate) fn strand_but(&mut self, victim: usize, companion: usize, nodes: usize) {
+        self.strand(&[victim], nodes, true);
+        self.cut.remove(&(victim, companion));
+        self.cut.remove(&(companion, victim));
+    }
+
+    /// No link is cut or muffled.
+    pub(crate) fn restore(&mut self) {
+        self.cut.clear();
+        self.muffled.clear();
+    }
+
+    /// One link goes dark, or light again.
+    pub(crate) fn flicker(&mut self, rng: &mut Rng) {
+        let link = self.draw_link(rng);
+        if !self.dark.remove(&link) {
+            self.dark.insert(link);
+        }
+    }
+
+    /// The same for one link, drawn.
+    pub(crate) fn hold(&mut self, rng: &mut Rng, until_us: u64) -> Link {
+        let link = self.draw_link(rng);
+        self.hold_link(link, until_us);
+        link
+    }
+
+    /// What `link` carries from now on comes only at `until_us`.
+    pub(crate) fn hold_link(&mut self, link: Link, until_us: u64) {
+        let until = self.held.entry(link).or_insert(0);
+        *until = until_us.max(*until);
+    }
+
+    fn draw_link(&self, rng: &mut Rng) -> Link {
+        (rng.usize(..self.nodes), rng.usize(..self.nodes))
+    }
+
     /// From now on nothing is lost.
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
+        self.muffled.clear();
+        self.dark.clear();
+        self.held.clear();
         self.is_perfect = true;
     }
 

@@ -17,6 +17,12 @@ pub(crate) struct Node {
     /// Counts starts; events for an earlier one are void.
     pub(crate) life: u64,
     pub(crate) paused_until_us: u64,
+    /// Until then no tick passes, whatever else happens.
+    pub(crate) clock_stopped_until_us: u64,
+    /// How often it is to crash again as soon as it is back.
+    pub(crate) crashes_to_come: u64,
+    /// How often it has changed its address.
+    pub(crate) moves: u64,
     pub(crate) tick_us: u64,
     founds: bool,
 }
@@ -37,8 +43,8 @@ pub(crate) struct Up {
     pub(crate) outputs: Vec<Output>,
 }
 
-pub(crate) fn address_of(index: usize) -> String {
-    format!("node{index}:1")
+fn address_of(id: NodeId, moves: u64) -> String {
+    format!("node{id}:{moves}")
 }
 
 pub(crate) fn id_of(index: usize) -> NodeId {
@@ -54,9 +60,17 @@ impl Node {
             up: None,
             life: 0,
             paused_until_us: 0,
+            clock_stopped_until_us: 0,
+            crashes_to_come: 0,
+            moves: 0,
             tick_us,
             founds: index < plan.founders,
         }
+    }
+
+    /// Where it listens in this life.
+    pub(crate) fn address(&self) -> String {
+        address_of(self.id, self.moves)
     }
 
     /// Starts the process from what the disk holds.
@@ -111,12 +125,18 @@ impl Node {
         paxos.inflight_bytes_max = plan.inflight_bytes_max;
         paxos.window_bytes_max = plan.window_bytes_max;
         paxos.promote_lag_slots = 5;
+        paxos.heartbeat_ticks = paxos.heartbeat_ticks.min(plan.election_ticks.0.div_ceil(4));
+        (paxos.election_ticks_min, paxos.election_ticks_max) = plan.election_ticks;
+        paxos.retransmit_ticks = plan.retransmit_ticks;
         paxos.planted = match plan.planted {
             Some(Planted::Paxos(bug)) => Some(bug),
             _ => None,
         };
         let session = format!("node-{index}-life-{}", self.life);
-        Config::new(paxos, plan.seed ^ self.life, session, address_of(index))
+        // Another for each life: were two alike, so would be the names of their questions.
+        let mut random =
+            fastrand::Rng::with_seed(plan.seed ^ (index as u64) << 32 ^ self.life << 40);
+        Config::new(paxos, random.u64(..), session, self.address())
     }
 
     /// Ends the process. A power loss takes what was not synced, as `rng` decides, perhaps in the middle
@@ -154,6 +174,9 @@ impl Up {
 }
 
 fn founders(plan: &Plan) -> Membership {
-    let member = |index| (id_of(index), Member { address: address_of(index), voter: true });
+    let member = |index| {
+        let id = id_of(index);
+        (id, Member { address: address_of(id, 0), voter: true })
+    };
     Membership { base: Slot::ZERO, members: (0..plan.founders).map(member).collect() }
 }

@@ -1,4 +1,8 @@
 //! What one run will be like, drawn from its seed ("swarm testing": the configuration is random too).
+//!
+//! Every world has some *ordinary* trouble: lost and late messages, partitions, crashes, pauses. That alone
+//! seldom leads to the rare schedules that safety lines are there for, so a world may have *twists* on top
+//! ([`Twist`]), each a kind of trouble of its own; two or three together make the rare schedules common.
 
 use fastrand::Rng;
 
@@ -11,11 +15,76 @@ pub enum Planted {
     Wal(wal::PlantedBug),
 }
 
+/// A kind of trouble that some worlds have and others have not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twist {
+    /// One direction of one link is held for long, and then everything comes at once, in order. What was
+    /// said in an earlier ballot or to an earlier life arrives in a later one.
+    HeldLinks,
+    /// Each direction of each link goes and comes by itself, so that nodes see the group differently, and
+    /// learn from one what another had not told them.
+    FlickeringLinks,
+    /// Some links let only some kinds of messages through: a node may be led without being told anything,
+    /// or be told everything without being led.
+    MuffledLinks,
+    /// A node's clock stands still while the node goes on: a leader goes on leading long after another was
+    /// elected, a question stays open for long.
+    StoppedClocks,
+    /// Faults strike the leader more often than others: every change of leader is a chance to go wrong.
+    HuntedLeader,
+    /// A node that crashes comes back at once, and crashes again, several times: it meets the answers to
+    /// the questions of its earlier lives.
+    RestartBursts,
+    /// Nodes come back under other addresses, and several join: memberships that compete.
+    Moves,
+    /// A node's links are slow, and windows are tiny, so that it lives on what it catches up with.
+    Laggard,
+    /// Nodes are hasty to elect and slow to give up a question, so that answers come when the group has
+    /// another leader than the one asked, and a short world sees many leaders.
+    HastyElections,
+    /// Five nodes: a leader may lead with a quorum that shares a single node with another's.
+    FiveNodes,
+}
+
+impl Twist {
+    /// All of them.
+    pub const ALL: [Twist; 10] = [
+        Twist::HeldLinks,
+        Twist::FlickeringLinks,
+        Twist::MuffledLinks,
+        Twist::StoppedClocks,
+        Twist::HuntedLeader,
+        Twist::RestartBursts,
+        Twist::Moves,
+        Twist::Laggard,
+        Twist::HastyElections,
+        Twist::FiveNodes,
+    ];
+}
+
+/// A few faults that follow each other, again and again, aimed at whoever leads then. Each is a schedule
+/// that needs so many steps in order that random faults would hardly ever take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// A leader goes on alone, is asked for much, also by a node that has moved, and is back when its
+    /// successor goes: what it proposed to itself competes with what was decided.
+    StrandedLeader,
+    /// A follower with a question under way hears only a leader that was deposed: the answer knows of
+    /// decisions that the follower's own ballot does not.
+    StrandedPair,
+    /// A follower starts again while the answers to its questions are on their way.
+    RestartedReader,
+}
+
 /// One run's configuration. Times in microseconds of the simulated clock.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed it was drawn from.
     pub seed: u64,
+    /// What distinguishes this world's trouble from the ordinary; the fields below say how.
+    pub twists: Vec<Twist>,
+    /// Faults that follow each other.
+    pub story: Option<Story>,
     /// Nodes that found the group together.
     pub founders: usize,
     /// Nodes that join it later.
@@ -28,6 +97,8 @@ pub struct Plan {
     pub think_us: u64,
     /// Keys they share.
     pub keys: usize,
+    /// Chance that a client asks the node that it asked before.
+    pub loyalty: f64,
     /// How long faults go on.
     pub chaos_us: u64,
     /// Least and most delay of a message.
@@ -40,14 +111,38 @@ pub struct Plan {
     pub straggling: f64,
     /// Mean time between two faults of the network.
     pub partition_every_us: u64,
+    /// Whether such a fault may stop only some kinds of messages.
+    pub muffles: bool,
+    /// Mean time between two links being held.
+    pub hold_every_us: u64,
+    /// Most time that a link is held.
+    pub hold_us_max: u64,
+    /// Mean time between two changes of single links.
+    pub flicker_every_us: u64,
+    /// A node whose messages, both ways, are slower than others', and most of that time.
+    pub laggard: Option<(usize, u64)>,
+    /// Chance that a fault strikes the leader rather than anybody.
+    pub hunt: f64,
     /// Mean time between two crashes of a node.
     pub crash_every_us: u64,
     /// Whether a crash may take all nodes at once.
     pub crash_all: bool,
+    /// Most time that a node is down.
+    pub down_us_max: u64,
+    /// Most crashes that follow a crash as soon as the node is back.
+    pub burst_max: u64,
     /// Whether a crash loses what was not synced (power loss) or nothing (kill).
     pub power_loss: bool,
+    /// Chance that a node that comes back has another address.
+    pub move_chance: f64,
     /// Mean time between two pauses of a node.
     pub pause_every_us: u64,
+    /// Mean time between two stops of a node's clock alone.
+    pub clock_stop_every_us: u64,
+    /// Least and most ticks of silence before a node looks for another leader.
+    pub election_ticks: (u32, u32),
+    /// Ticks after which what is unanswered is asked again.
+    pub retransmit_ticks: u32,
     /// Least and most time of a sync.
     pub sync_us: (u64, u64),
     /// Least and most time of applying a batch.
@@ -76,40 +171,105 @@ impl Plan {
     /// Draws the plan of `seed`.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x51a7_0000);
-        let often = |rng: &mut Rng, choices: &[u64]| choices[rng.usize(..choices.len())];
+        let mut plan = Plan::ordinary(seed, &mut rng);
+        // A third of the worlds stays ordinary; in the others each twist is as likely as not to be
+        // there as one that was drawn for the whole world says, so that many go together in some.
+        let chance = one_of(&mut rng, [0.0, 0.35, 0.6]);
+        for twist in Twist::ALL {
+            if rng.f64() < chance {
+                plan.twist(twist, &mut rng);
+            }
+        }
+        if rng.u8(..4) == 0 {
+            plan.tell(&mut rng);
+        }
+        plan
+    }
+
+    /// Makes room for a story: long enough, with the nodes it needs, clients that stay and keep writing,
+    /// and few other faults to spoil it.
+    fn tell(&mut self, rng: &mut Rng) {
+        let story =
+            one_of(rng, [Story::StrandedLeader, Story::StrandedPair, Story::RestartedReader]);
+        self.story = Some(story);
+        self.chaos_us = rng.u64(2_000_000..4_000_000);
+        self.clients = rng.usize(4..10);
+        self.operations = rng.usize(20..60);
+        self.loyalty = 0.95;
+        self.loss = 0.0;
+        self.partition_every_us = u64::MAX;
+        self.flicker_every_us = u64::MAX;
+        self.crash_every_us = self.crash_every_us.max(1_000_000);
+        self.pause_every_us = u64::MAX;
+        match story {
+            Story::StrandedLeader => {
+                self.founders = 3;
+                self.joiners = rng.usize(0..2);
+                self.move_chance = 1.0;
+                self.sync_us = (50, rng.u64(200..5_000));
+            }
+            Story::StrandedPair => {
+                self.founders = 5;
+                self.joiners = 0;
+                self.twist(Twist::Laggard, rng);
+                self.twist(Twist::HastyElections, rng);
+                // What the follower has missed comes in one answer.
+                self.chunk_bytes_max = 20_000;
+                self.inflight_bytes_max = 20_000;
+            }
+            Story::RestartedReader => self.founders = self.founders.max(3),
+        }
+    }
+
+    fn ordinary(seed: u64, rng: &mut Rng) -> Plan {
         let is_dense = rng.u8(..4) == 0;
-        let founders = [1, 2, 3, 3, 3, 3, 3, 5][rng.usize(..8)];
-        let joiners = [0, 0, 0, 1, 1, 2][rng.usize(..6)];
+        let founders = one_of(rng, [1, 2, 3, 3, 3, 3, 3, 5]);
+        let joiners = one_of(rng, [0, 0, 0, 1, 1, 2]);
         let delay_min = if is_dense { 20 } else { rng.u64(20..2_000) };
         let delay_spread = if is_dense { 500 } else { 8_000 };
         let sync_min = rng.u64(50..2_000);
         let sync_spread = if is_dense { 1_000 } else { 20_000 };
         let chaos = rng.f64();
-        let chunk_bytes_max = [200, 600, 2_000, 20_000][rng.usize(..4)];
+        let chunk_bytes_max = one_of(rng, [200, 600, 2_000, 20_000]);
         Plan {
             seed,
+            twists: Vec::new(),
+            story: None,
             founders,
             joiners,
             clients: if is_dense { rng.usize(4..12) } else { rng.usize(1..6) },
             operations: if is_dense { rng.usize(40..150) } else { rng.usize(5..40) },
             think_us: if is_dense { 2_000 } else { 50_000 },
             keys: rng.usize(1..4),
+            loyalty: one_of(rng, [0.0, 0.5, 0.95]),
             chaos_us: rng.u64(500_000..3_000_000),
             delay_us: (delay_min, delay_min + rng.u64(100..=delay_spread)),
             loss: if rng.bool() { 0.0 } else { rng.f64() * 0.2 * chaos },
             duplication: if rng.bool() { 0.0 } else { rng.f64() * 0.1 },
             straggling: if rng.bool() { 0.0 } else { rng.f64() * 0.05 },
-            partition_every_us: often(&mut rng, &[200_000, 500_000, 2_000_000, u64::MAX]),
-            crash_every_us: often(&mut rng, &[100_000, 300_000, 1_000_000, u64::MAX]),
+            partition_every_us: one_of(rng, [200_000, 500_000, 2_000_000, u64::MAX]),
+            muffles: false,
+            hold_every_us: u64::MAX,
+            hold_us_max: 0,
+            flicker_every_us: u64::MAX,
+            laggard: None,
+            hunt: 0.0,
+            crash_every_us: one_of(rng, [100_000, 300_000, 1_000_000, u64::MAX]),
             crash_all: rng.u8(..4) == 0,
+            down_us_max: 800_000,
+            burst_max: 0,
             power_loss: rng.u8(..4) != 0,
-            pause_every_us: often(&mut rng, &[300_000, 1_000_000, u64::MAX, u64::MAX]),
+            move_chance: 0.0,
+            pause_every_us: one_of(rng, [300_000, 1_000_000, u64::MAX, u64::MAX]),
+            clock_stop_every_us: u64::MAX,
+            election_ticks: (20, 30),
+            retransmit_ticks: 15,
             sync_us: (sync_min, sync_min + rng.u64(100..=sync_spread)),
             apply_us: (10, rng.u64(50..10_000)),
             persist_store: rng.f64() * 0.3,
-            segment_bytes: [8_192, 16_384, 65_536][rng.usize(..3)],
+            segment_bytes: one_of(rng, [8_192, 16_384, 65_536]),
             chunk_bytes_max,
-            window_bytes_max: [300, 2_000, 100_000][rng.usize(..3)],
+            window_bytes_max: one_of(rng, [300, 2_000, 100_000]),
             inflight_bytes_max: chunk_bytes_max * rng.usize(1..5),
             double_send: rng.f64() * 0.1,
             repeat_answered: rng.f64() * 0.1,
@@ -118,8 +278,66 @@ impl Plan {
         }
     }
 
+    fn twist(&mut self, twist: Twist, rng: &mut Rng) {
+        self.twists.push(twist);
+        match twist {
+            Twist::HeldLinks => {
+                self.hold_every_us = one_of(rng, [30_000, 100_000, 300_000]);
+                self.hold_us_max = one_of(rng, [300_000, 1_000_000, 3_000_000]);
+            }
+            Twist::FlickeringLinks => {
+                self.flicker_every_us = one_of(rng, [20_000, 60_000, 200_000]);
+            }
+            Twist::MuffledLinks => {
+                self.muffles = true;
+                self.partition_every_us = one_of(rng, [100_000, 200_000, 500_000]);
+            }
+            Twist::StoppedClocks => {
+                self.clock_stop_every_us = one_of(rng, [100_000, 300_000, 1_000_000]);
+            }
+            Twist::HuntedLeader => {
+                self.hunt = one_of(rng, [0.5, 0.9]);
+                self.partition_every_us = self.partition_every_us.min(500_000);
+            }
+            Twist::RestartBursts => {
+                self.burst_max = rng.u64(2..8);
+                self.down_us_max = one_of(rng, [2_000, 20_000, 100_000]);
+                self.crash_every_us = one_of(rng, [100_000, 300_000, 1_000_000]);
+            }
+            Twist::Moves => {
+                self.move_chance = one_of(rng, [0.3, 1.0]);
+                self.crash_all = rng.bool();
+                self.joiners = rng.usize(1..3);
+                self.crash_every_us = one_of(rng, [100_000, 300_000, 500_000]);
+                self.down_us_max = one_of(rng, [20_000, 200_000]);
+            }
+            Twist::Laggard => {
+                let node = rng.usize(..self.founders);
+                self.laggard = Some((node, one_of(rng, [20_000, 100_000, 400_000])));
+                self.chunk_bytes_max = 200;
+                self.inflight_bytes_max = 200;
+                self.window_bytes_max = 300;
+            }
+            Twist::HastyElections => {
+                let least = rng.u32(5..9);
+                self.election_ticks = (least, least + rng.u32(2..6));
+                self.retransmit_ticks = one_of(rng, [5, 15, 60]);
+                self.hunt = self.hunt.max(0.3);
+                self.sync_us = (50, rng.u64(200..5_000));
+            }
+            Twist::FiveNodes => {
+                self.founders = 5;
+                self.joiners = self.joiners.min(1);
+            }
+        }
+    }
+
     /// All nodes there will be.
     pub fn nodes(&self) -> usize {
         self.founders + self.joiners
     }
+}
+
+fn one_of<T: Copy, const N: usize>(rng: &mut Rng, choices: [T; N]) -> T {
+    choices[rng.usize(..N)]
 }

@@ -1,5 +1,7 @@
 //! The event loop of a run.
 
+mod faults;
+
 use crate::checker::{Action, Agreement, History, Operation};
 use crate::client::{COLLECTION, Client, Meaning, unanswered};
 use crate::network::Network;
@@ -57,9 +59,14 @@ enum Event {
     Applied(usize, u64),
     Query { node: usize, life: u64, id: RequestId, request: Request },
     NetworkFault,
+    LinkHeld,
+    LinkFlicker,
     Crash,
+    CrashAgain(usize, u64),
     Start(usize),
     Pause,
+    ClockStop,
+    Story(u64),
     Heal,
 }
 
@@ -92,6 +99,8 @@ struct World {
     final_reads: BTreeMap<u64, (usize, u64, Request)>,
     answers: u64,
     restarts: u64,
+    /// Who plays the leader and who the follower in the plan's story.
+    cast: (usize, usize),
 }
 
 /// The client number under which final reads are made.
@@ -133,6 +142,7 @@ impl World {
             final_reads: BTreeMap::new(),
             answers: 0,
             restarts: 0,
+            cast: (0, 0),
             plan,
         }
     }
@@ -165,8 +175,14 @@ impl World {
             self.at(at, Event::Patience { client, number: 0, attempt: 0 });
         }
         self.later_fault(self.plan.partition_every_us, Event::NetworkFault);
+        self.later_fault(self.plan.hold_every_us, Event::LinkHeld);
+        self.later_fault(self.plan.flicker_every_us, Event::LinkFlicker);
         self.later_fault(self.plan.crash_every_us, Event::Crash);
         self.later_fault(self.plan.pause_every_us, Event::Pause);
+        self.later_fault(self.plan.clock_stop_every_us, Event::ClockStop);
+        if self.plan.story.is_some() {
+            self.at(400_000, Event::Story(0));
+        }
         self.at(self.plan.chaos_us, Event::Heal);
     }
 
@@ -202,7 +218,9 @@ impl World {
                 if self.is_alive(node, life) {
                     let tick_us = self.nodes[node].tick_us;
                     self.after(tick_us, Event::Tick(node, life));
-                    self.step(node, Input::Tick)?;
+                    if self.nodes[node].clock_stopped_until_us <= self.now_us {
+                        self.step(node, Input::Tick)?;
+                    }
                 }
             }
             Event::Deliver { to, from, bytes } => {
@@ -225,14 +243,27 @@ impl World {
                     self.on_query(node, id, &request)?;
                 }
             }
-            Event::NetworkFault if chaos => {
-                let what = self.network.change(&mut self.rng);
-                self.trace.event(self.now_us, format_args!("network: {what}"));
-                self.later_fault(self.plan.partition_every_us, Event::NetworkFault);
+            Event::NetworkFault if chaos => self.on_network_fault(),
+            Event::LinkHeld if chaos => self.on_link_held(),
+            Event::LinkFlicker if chaos => {
+                self.network.flicker(&mut self.rng);
+                self.later_fault(self.plan.flicker_every_us, Event::LinkFlicker);
             }
             Event::Crash if chaos => self.on_crash(),
+            Event::CrashAgain(node, life) if chaos && self.is_alive(node, life) => {
+                self.crash(node);
+            }
             Event::Pause if chaos => self.on_pause(),
-            Event::NetworkFault | Event::Crash | Event::Pause => {}
+            Event::ClockStop if chaos => self.on_clock_stop(),
+            Event::Story(scene) if chaos => self.on_story(scene),
+            Event::NetworkFault
+            | Event::LinkHeld
+            | Event::LinkFlicker
+            | Event::Crash
+            | Event::CrashAgain(..)
+            | Event::Pause
+            | Event::ClockStop
+            | Event::Story(_) => {}
             Event::Start(node) => self.on_start(node)?,
             Event::Heal => self.on_heal(),
         }
@@ -283,7 +314,7 @@ impl World {
             Output::Send { to, message } => {
                 let mut bytes = Vec::new();
                 encode_peer_message(&message, &mut bytes);
-                self.send(node, to, &bytes.into());
+                self.send(node, to, message.kind(), &bytes.into());
             }
             Output::Apply { entries } => self.apply(node, entries)?,
             Output::Query { id, request } => {
@@ -307,10 +338,10 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, from: usize, to: NodeId, bytes: &Bytes) {
+    fn send(&mut self, from: usize, to: NodeId, kind: &str, bytes: &Bytes) {
         let to = to.0 as usize - 1;
-        let link = Some((from, to));
-        for at in self.network.arrivals(&self.plan, &mut self.rng, link, self.now_us) {
+        let (plan, rng, link) = (&self.plan, &mut self.rng, (from, to));
+        for at in self.network.arrivals_on(plan, rng, link, kind, self.now_us) {
             self.at(at, Event::Deliver { to, from, bytes: bytes.clone() });
         }
     }
@@ -390,32 +421,16 @@ impl World {
         self.answer(node, id, &answer);
         Ok(())
     }
+}
 
-    fn on_crash(&mut self) {
-        self.later_fault(self.plan.crash_every_us, Event::Crash);
-        let all = self.plan.crash_all && self.rng.u8(..4) == 0;
-        let victim = self.rng.usize(..self.nodes.len());
-        for index in 0..self.nodes.len() {
-            if (all || index == victim) && self.nodes[index].up.is_some() {
-                self.nodes[index].crash(self.plan.power_loss, &mut self.rng);
-                self.trace.event(self.now_us, format_args!("{index} crashes"));
-                let down = self.rng.u64(1_000..800_000);
-                self.after(down, Event::Start(index));
-            }
-        }
-    }
-
-    fn on_pause(&mut self) {
-        self.later_fault(self.plan.pause_every_us, Event::Pause);
-        let victim = self.rng.usize(..self.nodes.len());
-        let until = self.now_us + self.rng.u64(10_000..1_000_000);
-        self.nodes[victim].paused_until_us = until;
-        self.trace.event(self.now_us, format_args!("{victim} pauses until {until}"));
-    }
-
+/// Starts, and the end of the faults.
+impl World {
     fn on_start(&mut self, node: usize) -> Result<(), String> {
         if self.nodes[node].up.is_some() {
             return Ok(());
+        }
+        if self.nodes[node].life > 0 && self.rng.f64() < self.plan.move_chance {
+            self.nodes[node].moves += 1;
         }
         let plan = self.plan.clone();
         self.nodes[node].start(node, &plan)?;
@@ -424,8 +439,16 @@ impl World {
         self.restarts += u64::from(life > 1);
         let tick_us = self.nodes[node].tick_us;
         self.after(tick_us, Event::Tick(node, life));
-        if node >= self.plan.founders {
-            let seed = id_of(self.rng.usize(..self.plan.founders));
+        if self.nodes[node].crashes_to_come > 0 {
+            self.nodes[node].crashes_to_come -= 1;
+            let up = self.rng.u64(1_000..100_000);
+            self.after(up, Event::CrashAgain(node, life));
+        }
+        if node >= self.plan.founders || self.nodes[node].moves > 0 {
+            let anybody = self.rng.usize(..self.plan.founders);
+            // In a story newcomers ask its leader as often as anybody else.
+            let asks_leader = self.plan.story.is_some() && self.rng.bool();
+            let seed = id_of(if asks_leader { self.cast.0 } else { anybody });
             self.step(node, Input::Seed(seed))?;
         }
         Ok(())
@@ -437,6 +460,7 @@ impl World {
         self.network.heal();
         for index in 0..self.nodes.len() {
             self.nodes[index].paused_until_us = 0;
+            self.nodes[index].clock_stopped_until_us = 0;
             if self.nodes[index].up.is_none() {
                 self.after(0, Event::Start(index));
             }
@@ -474,8 +498,14 @@ impl World {
     }
 
     fn send_request(&mut self, client: usize, number: u64, call: &Call) {
-        let node = self.rng.usize(..self.nodes.len());
-        for at in self.network.arrivals(&self.plan, &mut self.rng, None, self.now_us) {
+        let mut node = self.rng.usize(..self.nodes.len());
+        if let Some(home) = self.clients[client].home
+            && self.rng.f64() < self.plan.loyalty
+        {
+            node = home;
+        }
+        self.clients[client].home = Some(node);
+        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
             self.at(at, Event::Request { node, client, number, call: call.clone() });
         }
     }
@@ -500,7 +530,7 @@ impl World {
         let Some(up) = &mut self.nodes[node].up else { return };
         let Some((client, number)) = up.requests.remove(&id) else { return };
         self.trace.event(self.now_us, format_args!("{node} tells {client}/{number} {answer:?}"));
-        for at in self.network.arrivals(&self.plan, &mut self.rng, None, self.now_us) {
+        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
             self.at(at, Event::Answer { client, number, answer: answer.clone() });
         }
     }
@@ -661,7 +691,11 @@ impl World {
         for node in &self.nodes {
             let Some(up) = &node.up else { return Ok(false) };
             let (_, membership) = up.replica.core().membership();
-            if membership.voters().count() != self.plan.nodes() {
+            let lives_there = |other: &Node| {
+                let member = membership.members.get(&other.id);
+                member.is_some_and(|m| m.voter && m.address == other.address())
+            };
+            if !self.nodes.iter().all(lives_there) {
                 return Ok(false);
             }
             slots.insert(up.store.applied_slot());
