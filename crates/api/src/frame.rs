@@ -140,11 +140,12 @@ impl Decoder {
         }
     }
 
-    /// Gives back memory that is not needed: all of it if nothing is held.
+    /// Gives back memory that is not needed: all of it if nothing is held, most of it if what is held
+    /// is the start of a frame behind a much longer one.
     pub fn release(&mut self) {
         self.reclaim();
-        if self.buffer.is_empty() {
-            self.buffer = Vec::new();
+        if self.buffer.len() < self.buffer.capacity() / 4 {
+            self.buffer.shrink_to_fit();
         }
     }
 

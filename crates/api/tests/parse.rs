@@ -215,6 +215,16 @@ fn refusals_name_operation_position_expected_and_got() {
             dot, a NUL or a $ at its start",
         ),
         (
+            r#"["create","c",{"*$a":"str"}]"#,
+            "bad_request: schema: field \"$a\" has a name with a \
+            dot, a NUL or a $ at its start",
+        ),
+        (
+            r#"["create","c",{"**a":"str"}]"#,
+            "bad_request: schema: field \"*a\" has a name that begins with *: one * before the name \
+            means indexed, the name itself must begin otherwise",
+        ),
+        (
             r#"["create","c",{"*a":"str","a":"int"}]"#,
             "bad_request: schema: field \"a\" is declared \
             twice",

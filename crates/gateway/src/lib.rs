@@ -7,11 +7,13 @@
 //! **Invariants of absence.** The gateway knows no consensus, no store and no peer: it reaches the
 //! node through [`Service`] alone, so it is tested against an in-memory one.
 
+mod budget;
 pub mod detect;
 pub mod native;
 pub mod refuse;
 mod service;
 mod settings;
 
+pub use budget::UnfinishedBytes;
 pub use service::{Reply, ReplySink, Service};
 pub use settings::{IdSource, Settings};

@@ -2,8 +2,8 @@
 //!
 //! One task serves one connection. It starts requests as they arrive, without waiting for the answers
 //! of earlier ones, and writes all answers that are ready, in order, at once. What bounds it is
-//! [`Settings`]: with too many requests under way, or answers unread, the connection is not read. An
-//! idle connection holds no buffer.
+//! [`Settings`]: with too many requests under way, or answers unread, the connection is not read, and
+//! the frames that are not complete share one budget of memory. An idle connection holds no buffer.
 
 mod answers;
 mod connection;

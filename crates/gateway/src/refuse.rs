@@ -2,6 +2,7 @@
 
 use crate::detect::Detected;
 use api::frame::{self, LengthField};
+use api::limits::LONG_FRAME_BYTES_MAX;
 use api::{Error, ErrorCode, json};
 use std::io;
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     let _ = stream.shutdown().await;
     let discard = async {
         let mut bytes = [0; 512];
-        let mut left: usize = 1024 * 1024;
+        // A client that is still sending its longest frame reads the answer only after it.
+        let mut left: usize = LONG_FRAME_BYTES_MAX;
         while let Ok(count) = stream.read(&mut bytes).await {
             left = left.saturating_sub(count);
             if count == 0 || left == 0 {

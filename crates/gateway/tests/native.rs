@@ -213,6 +213,71 @@ async fn too_long_a_frame_is_refused_and_ends_the_connection() {
     assert_eq!(client.receive().await, None);
 }
 
+/// Sends a frame of a megabyte but for its last byte.
+async fn send_most_of_a_megabyte(client: &mut Client) {
+    client.exchange(r#"["hello",{"frame":4}]"#).await;
+    client.long_frames();
+    let request = megabyte_request();
+    client.stream.write_all(&(request.len() as u32).to_be_bytes()).await.expect("sent");
+    client.stream.write_all(&request.as_bytes()[..request.len() - 1]).await.expect("sent");
+}
+
+fn megabyte_request() -> String {
+    format!("[\"read\",\"k\",{{\"empty\":true}}{}]", " ".repeat(1024 * 1024))
+}
+
+#[tokio::test]
+async fn unfinished_frames_share_one_budget() {
+    let service = Script::default();
+    let settings = Settings { unfinished_bytes_max: 1536 * 1024, ..Settings::default() };
+    let held = settings.unfinished_bytes.clone();
+    let mut first = Client::connect(&service, settings.clone());
+    send_most_of_a_megabyte(&mut first).await;
+    until(|| held.total() > 900_000).await;
+
+    let mut second = Client::connect(&service, settings.clone());
+    send_most_of_a_megabyte(&mut second).await;
+    let refused = second.receive().await.expect("a refusal");
+    assert!(refused.starts_with(r#"["ko","busy: "#), "{refused}");
+    assert!(refused.contains("1572864 bytes"), "{refused}");
+    assert!(refused.contains("later or to another member"), "{refused}");
+    assert_eq!(second.receive().await, None);
+    assert!(held.total() <= 1024 * 1024, "{} bytes", held.total());
+
+    // Frames with a length of 2 bytes have room of their own.
+    let mut small = Client::connect(&service, settings.clone());
+    let longest = format!("[\"read\",\"k\",{{\"empty\":true}}{}]", " ".repeat(65_508));
+    assert_eq!(longest.len(), 65_535);
+    assert_eq!(small.exchange(&longest).await, r#"["ok","k"]"#);
+
+    drop(first);
+    until(|| held.total() == 0).await;
+    let mut third = Client::connect(&service, settings);
+    send_most_of_a_megabyte(&mut third).await;
+    until(|| held.total() > 900_000).await;
+    third.stream.write_all(b"]").await.expect("sent");
+    assert_eq!(third.receive().await.as_deref(), Some(r#"["ok","k"]"#));
+    until(|| held.total() == 0).await;
+    // The room of a long frame is not kept for the short one behind it.
+    let request = megabyte_request();
+    third.stream.write_all(&(request.len() as u32).to_be_bytes()).await.expect("sent");
+    third.stream.write_all(format!("{request}\0\0").as_bytes()).await.expect("sent");
+    assert_eq!(third.receive().await.as_deref(), Some(r#"["ok","k"]"#));
+    until(|| held.total() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_given_up_gives_its_room_back() {
+    let settings = Settings::default();
+    let held = settings.unfinished_bytes.clone();
+    let mut client = Client::connect(&Script::default(), settings);
+    send_most_of_a_megabyte(&mut client).await;
+    let refused = client.receive().await.expect("a refusal");
+    assert!(refused.contains("1 of its bytes did not come within 30 s"), "{refused}");
+    assert_eq!(held.total(), 0);
+    assert_eq!(client.receive().await, None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn half_a_frame_and_silence_ends_the_connection_and_silence_alone_does_not() {
     let service = Script::default();

@@ -117,6 +117,11 @@ fn check_name(name: &str) -> Result<(), Error> {
     if name.contains('.') || name.starts_with('$') || name.contains('\0') {
         return Err(bad(name, "has a name with a dot, a NUL or a $ at its start"));
     }
+    if name.starts_with('*') {
+        let text = "has a name that begins with *: one * before the name means indexed, the name \
+                    itself must begin otherwise";
+        return Err(bad(name, text));
+    }
     if name.len() > NAME_BYTES_MAX {
         return Err(Error::new(
             ErrorCode::TooLarge,

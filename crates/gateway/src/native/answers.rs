@@ -15,6 +15,12 @@ pub(super) struct Answer {
     pub(super) length_field_after: Option<LengthField>,
 }
 
+impl Answer {
+    pub(super) fn refusal(error: Error) -> Answer {
+        Answer { result: Err(error), length_field_after: None }
+    }
+}
+
 /// The answers of one connection.
 ///
 /// Invariants: slot `i` belongs to ticket `first_ticket + i`; the front is what is written next; the

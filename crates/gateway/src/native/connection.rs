@@ -1,6 +1,7 @@
 //! One connection of the native protocol.
 
 use super::answers::{Answer, Answers};
+use crate::budget::Charge;
 use crate::refuse::close;
 use crate::{Reply, Service, Settings};
 use api::frame::{self, Decoder, LengthField};
@@ -18,6 +19,8 @@ use tokio::time::{Instant, Sleep};
 
 /// Bytes that are read at once, onto the stack.
 const READ_BYTES: usize = 16 * 1024;
+/// Most bytes by which the buffer of a long frame grows at once.
+const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a long frame whose arrival restarts its time-out.
 const FRAME_PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -26,6 +29,8 @@ pub(super) struct Connection<S, V> {
     service: V,
     settings: Arc<Settings>,
     decoder: Decoder,
+    /// The decoder's buffer, as far as it counts against the budget of all connections.
+    charge: Charge,
     answers: Arc<Answers>,
     /// Requests that were started (or refused) and whose answer is not encoded yet.
     in_flight: usize,
@@ -75,6 +80,7 @@ where
             stream,
             service,
             decoder,
+            charge: Charge::new(settings.unfinished_bytes.clone()),
             answers: Arc::new(Answers::default()),
             in_flight: 0,
             output: Output::default(),
@@ -122,10 +128,11 @@ where
             && stop.as_mut().poll(context).is_ready()
         {
             self.stop = None;
-            self.input = Input::Cut;
+            self.cut();
             context.waker().wake_by_ref();
         }
         self.decoder.release();
+        self.charge.lower(self.decoder.buffer_mut().capacity());
         self.output.release();
         Poll::Pending
     }
@@ -147,7 +154,7 @@ where
                     break;
                 }
                 Err(error) => {
-                    self.input = Input::Cut;
+                    self.cut();
                     Err(error)
                 }
             };
@@ -156,9 +163,7 @@ where
             progressed = true;
             match parsed {
                 Ok(call) => self.start(call),
-                Err(error) => {
-                    self.answers.push(Answer { result: Err(error), length_field_after: None });
-                }
+                Err(error) => self.answers.push(Answer::refusal(error)),
             }
         }
         progressed
@@ -240,11 +245,17 @@ where
         if self.input != Input::Open || !self.has_room() {
             return Ok(false);
         }
-        let read = if self.decoder.missing_bytes() > READ_BYTES {
-            let buffer = self.decoder.buffer_mut();
-            // Memory follows the bytes that came, not the length that was announced.
-            buffer.reserve(READ_BYTES.max(buffer.len().min(1024 * 1024)));
-            pin!(self.stream.read_buf(buffer)).poll(context)
+        let (held, missing) = (self.decoder.held_bytes(), self.decoder.missing_bytes());
+        if held > 0 && missing == 0 {
+            // Answers went out after requests were last started: those that wait come first.
+            return Ok(false);
+        }
+        let read = if held + missing > READ_BYTES {
+            if !self.make_room(missing) {
+                self.refuse_unfinished();
+                return Ok(true);
+            }
+            pin!(self.stream.read_buf(self.decoder.buffer_mut())).poll(context)
         } else {
             let mut chunk = [MaybeUninit::<u8>::uninit(); READ_BYTES];
             let mut chunk = ReadBuf::uninit(&mut chunk);
@@ -261,6 +272,36 @@ where
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Ok(false),
         }
+    }
+
+    /// Makes room for some of the `missing` bytes of a long frame; false if all connections together
+    /// hold too much already.
+    fn make_room(&mut self, missing: usize) -> bool {
+        let buffer = self.decoder.buffer_mut();
+        if buffer.capacity() - buffer.len() >= missing.min(READ_BYTES) {
+            return true;
+        }
+        // Memory follows the bytes that came, not the length that was announced.
+        let more = READ_BYTES.max(buffer.len().min(GROWTH_BYTES_MAX)).min(missing);
+        if !self.charge.raise(buffer.len() + more, self.settings.unfinished_bytes_max) {
+            return false;
+        }
+        // Exact, for what is not charged must not be held.
+        buffer.reserve_exact(more);
+        true
+    }
+
+    fn refuse_unfinished(&mut self) {
+        let error = Error::new(
+            ErrorCode::Busy,
+            format!(
+                "requests that are still arriving may hold {} bytes at this node \
+                 (unfinished_bytes_max), this one would need more; the connection ends: send the \
+                 request again later or to another member, or divide it",
+                self.settings.unfinished_bytes_max
+            ),
+        );
+        self.refuse_frame(error);
     }
 
     /// Waits for the next of the two time-outs, if any runs. Ready without an error: look again.
@@ -300,10 +341,22 @@ where
                 seconds(self.settings.frame_timeout)
             ),
         );
+        self.refuse_frame(error);
+    }
+
+    /// Answers a frame that is not complete, and reads no further.
+    fn refuse_frame(&mut self, error: Error) {
         self.frame_began = None;
-        self.input = Input::Cut;
+        self.cut();
         self.in_flight += 1;
-        self.answers.push(Answer { result: Err(error), length_field_after: None });
+        self.answers.push(Answer::refusal(error));
+    }
+
+    /// Reads nothing more, and frees what was read and not started.
+    fn cut(&mut self) {
+        self.input = Input::Cut;
+        self.decoder = Decoder::default();
+        self.charge.lower(0);
     }
 }
 
