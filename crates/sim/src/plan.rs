@@ -234,6 +234,9 @@ impl Plan {
                 self.founders = 3;
                 self.joiners = 0;
                 self.twist(Twist::HastyElections, rng);
+                self.hold_every_us = u64::MAX;
+                self.think_us = 10_000;
+                self.operations = 100;
             }
             Story::LateVoter => {
                 self.founders = 5;

@@ -200,7 +200,7 @@ impl World {
         match scene {
             0 => {
                 self.gather_clients(leader);
-                let until_us = self.now_us + self.rng.u64(400_000..1_200_000);
+                let until_us = self.now_us + self.rng.u64(500_000..1_500_000);
                 self.network.hold_link((follower, leader), until_us);
                 (self.rng.u64(50_000..300_000), false)
             }
@@ -209,12 +209,13 @@ impl World {
                 (self.rng.u64(150_000..400_000), false)
             }
             2 => {
-                self.network.restore();
+                // The other two elect, and the first leader has an even chance.
+                self.network.strand(&[follower], nodes, true);
                 let (successor, _) = self.draw_cast();
-                if successor != leader && self.nodes[successor].up.is_some() {
-                    self.crash(successor);
+                if successor != leader && successor != follower {
+                    self.bounce(successor);
                 }
-                (self.rng.u64(150_000..700_000), false)
+                (self.rng.u64(150_000..500_000), false)
             }
             3 => {
                 self.network.strand(&[leader], nodes, true);
