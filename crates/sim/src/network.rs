@@ -203,7 +203,15 @@ impl Network {
 
     /// Node `victim` and `companion` reach each other, and the victim nobody else.
     pub(crate) fn strand_but(&mut self, victim: usize, companion: usize, nodes: usize) {
-        self.strand(&[victim], nodes, true);
+        self.restore();
+        self.strand_also_but(victim, companion, nodes);
+    }
+
+    /// The same, besides what is cut already.
+    pub(crate) fn strand_also_but(&mut self, victim: usize, companion: usize, nodes: usize) {
+        for other in (0..nodes).filter(|other| *other != victim && *other != companion) {
+            self.cut_both(victim, other);
+        }
         self.cut.remove(&(victim, companion));
         self.cut.remove(&(companion, victim));
     }

@@ -74,6 +74,12 @@ pub enum Story {
     StrandedPair,
     /// A follower starts again while the answers to its questions are on their way.
     RestartedReader,
+    /// A leader loses, and wins again, and only then gets the answers to what it asked the first time: they
+    /// confirm nothing now.
+    ElectedTwice,
+    /// A follower learns what a later leader decided, and only then promises an earlier one, which does
+    /// not know that it was deposed.
+    LateVoter,
 }
 
 /// One run's configuration. Times in microseconds of the simulated clock.
@@ -180,7 +186,7 @@ impl Plan {
                 plan.twist(twist, &mut rng);
             }
         }
-        if rng.u8(..4) == 0 {
+        if rng.u8(..3) == 0 {
             plan.tell(&mut rng);
         }
         plan
@@ -189,8 +195,14 @@ impl Plan {
     /// Makes room for a story: long enough, with the nodes it needs, clients that stay and keep writing,
     /// and few other faults to spoil it.
     fn tell(&mut self, rng: &mut Rng) {
-        let story =
-            one_of(rng, [Story::StrandedLeader, Story::StrandedPair, Story::RestartedReader]);
+        let stories = [
+            Story::StrandedLeader,
+            Story::StrandedPair,
+            Story::RestartedReader,
+            Story::ElectedTwice,
+            Story::LateVoter,
+        ];
+        let story = one_of(rng, stories);
         self.story = Some(story);
         self.chaos_us = rng.u64(2_000_000..4_000_000);
         self.clients = rng.usize(4..10);
@@ -218,6 +230,23 @@ impl Plan {
                 self.inflight_bytes_max = 20_000;
             }
             Story::RestartedReader => self.founders = self.founders.max(3),
+            Story::ElectedTwice => {
+                self.founders = 3;
+                self.joiners = 0;
+                self.twist(Twist::HastyElections, rng);
+                self.hold_every_us = u64::MAX;
+                self.think_us = 10_000;
+                self.operations = 100;
+            }
+            Story::LateVoter => {
+                self.founders = 5;
+                self.joiners = 0;
+                self.laggard = None;
+                self.window_bytes_max = 300;
+                self.chunk_bytes_max = 20_000;
+                self.inflight_bytes_max = 20_000;
+                self.sync_us = (50, rng.u64(200..3_000));
+            }
         }
     }
 

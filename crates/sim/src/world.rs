@@ -101,6 +101,8 @@ struct World {
     restarts: u64,
     /// Who plays the leader and who the follower in the plan's story.
     cast: (usize, usize),
+    /// A later leader in the story.
+    second: usize,
 }
 
 /// The client number under which final reads are made.
@@ -143,6 +145,7 @@ impl World {
             answers: 0,
             restarts: 0,
             cast: (0, 0),
+            second: 0,
             plan,
         }
     }

@@ -85,16 +85,25 @@ impl World {
             Story::StrandedLeader => self.stranded_leader(scene, leader, follower),
             Story::StrandedPair => self.stranded_pair(scene, leader, follower),
             Story::RestartedReader => self.restarted_reader(scene, leader, follower),
+            Story::ElectedTwice => self.elected_twice(scene, leader, follower),
+            Story::LateVoter => self.late_voter(scene, leader, follower),
         };
         self.after(lasts_us, Event::Story(if is_last { 0 } else { scene + 1 }));
     }
 
     fn draw_cast(&mut self) -> (usize, usize) {
+        self.draw_cast_but(usize::MAX)
+    }
+
+    /// A leader other than `outdated`, and somebody else.
+    fn draw_cast_but(&mut self, outdated: usize) -> (usize, usize) {
         let nodes = self.nodes.len();
         let leads = |node: &Node| {
             node.up.as_ref().is_some_and(|up| up.replica.core().role() == Role::Leader)
         };
-        let leader = self.nodes.iter().position(leads).unwrap_or(0);
+        let mut indexes = 0..nodes;
+        let leader = indexes.find(|index| *index != outdated && leads(&self.nodes[*index]));
+        let leader = leader.unwrap_or(0);
         let follower = match self.plan.laggard {
             Some((laggard, _)) if laggard != leader && laggard < nodes => laggard,
             _ => (leader + self.rng.usize(1..nodes.max(2))) % nodes,
@@ -181,6 +190,88 @@ impl World {
                 (self.rng.u64(50_000..holds_us), false)
             }
             _ => (self.rng.u64(300_000..800_000), true),
+        }
+    }
+
+    /// What a follower answers a leader comes when that leader has lost and won again; then it is cut off
+    /// and read from.
+    fn elected_twice(&mut self, scene: u64, leader: usize, follower: usize) -> (u64, bool) {
+        let nodes = self.nodes.len();
+        match scene {
+            0 => {
+                self.gather_clients(leader);
+                let until_us = self.now_us + self.rng.u64(500_000..1_500_000);
+                self.network.hold_link((follower, leader), until_us);
+                (self.rng.u64(50_000..300_000), false)
+            }
+            1 => {
+                self.network.strand(&[leader], nodes, true);
+                (self.rng.u64(150_000..400_000), false)
+            }
+            2 => {
+                // The other two elect, and the first leader has an even chance.
+                self.network.strand(&[follower], nodes, true);
+                let (successor, _) = self.draw_cast();
+                if successor != leader && successor != follower {
+                    self.bounce(successor);
+                }
+                (self.rng.u64(150_000..500_000), false)
+            }
+            3 => {
+                self.network.strand(&[leader], nodes, true);
+                self.gather_clients(leader);
+                let lasts_us = self.rng.u64(200_000..700_000);
+                self.nodes[leader].clock_stopped_until_us = self.now_us + lasts_us;
+                (lasts_us, false)
+            }
+            _ => {
+                self.network.restore();
+                (self.rng.u64(50_000..300_000), true)
+            }
+        }
+    }
+
+    /// A follower learns from the leader that it had what two later leaders decided, and only then gives
+    /// its promise to the first of them, which does not know of the second.
+    fn late_voter(&mut self, scene: u64, leader: usize, follower: usize) -> (u64, bool) {
+        let nodes = self.nodes.len();
+        match scene {
+            0 => {
+                self.network.strand(&[follower], nodes, true);
+                (self.rng.u64(20_000..200_000), false)
+            }
+            1 => {
+                self.network.strand_but(follower, leader, nodes);
+                let until_us = self.now_us + self.rng.u64(600_000..1_000_000);
+                self.network.hold_link((follower, leader), until_us);
+                (self.rng.u64(30_000..100_000), false)
+            }
+            2 => {
+                // Its question stays open while the others elect somebody.
+                self.nodes[follower].clock_stopped_until_us = self.now_us + 1_500_000;
+                self.network.strand(&[leader, follower], nodes, true);
+                (self.rng.u64(200_000..400_000), false)
+            }
+            3 => {
+                let (first, _) = self.draw_cast_but(leader);
+                self.second = first;
+                self.gather_clients(first);
+                self.nodes[first].clock_stopped_until_us = u64::MAX;
+                self.network.strand(&[first], nodes, true);
+                self.network.strand_also_but(follower, leader, nodes);
+                (self.rng.u64(300_000..600_000), false)
+            }
+            4 => {
+                let first = self.second;
+                self.nodes[first].clock_stopped_until_us = 0;
+                self.network.strand(&[first, follower], nodes, true);
+                (self.rng.u64(50_000..300_000), false)
+            }
+            _ => {
+                self.nodes[follower].clock_stopped_until_us = 0;
+                self.network.restore();
+                (self.rng.u64(50_000..300_000), true)
+            }
         }
     }
 
