@@ -29,15 +29,15 @@ macro_rules! noticed {
 }
 
 noticed! {
-    promises_before_the_disk: PromiseBeforePersisted from 1356;
-    reports_before_the_disk: AcceptedBeforePersisted from 1138;
-    own_votes_before_the_disk: OwnVoteBeforePersisted from 461;
+    reports_before_the_disk: AcceptedBeforePersisted from 922;
     forgotten_suffixes: ForgetAcceptedSuffix from 17;
     outdated_ballots: AcceptOutdatedBallot from 194;
-    reads_before_the_own_entry: ReadBeforeOwnEntry from 1567;
-    reads_without_a_probe: ReadWithoutProbe from 1064;
+    reads_before_the_own_entry: ReadBeforeOwnEntry from 455;
+    reads_without_a_probe: ReadWithoutProbe from 8;
     duplicate_votes: DuplicateVotesCount from 961;
-    learners_that_vote: LearnersVote from 809;
     deliveries_before_the_disk: DeliverBeforePersisted from 116;
     decided_beyond_accepted: DecidedBeyondAccepted from 89;
+    late_promises_that_decide: LatePromiseDecides from 8;
+    questions_of_earlier_lives: TokensStartAgain from 1212;
+    stale_memberships: StaleMembershipStays from 102;
 }
