@@ -307,7 +307,9 @@ impl Plan {
     }
 
     fn twist(&mut self, twist: Twist, rng: &mut Rng) {
-        self.twists.push(twist);
+        if !self.twists.contains(&twist) {
+            self.twists.push(twist);
+        }
         match twist {
             Twist::HeldLinks => {
                 self.hold_every_us = one_of(rng, [30_000, 100_000, 300_000]);
