@@ -178,8 +178,7 @@ impl Plan {
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x51a7_0000);
         let mut plan = Plan::ordinary(seed, &mut rng);
-        // A third of the worlds stays ordinary; in the others each twist is as likely as not to be
-        // there as one that was drawn for the whole world says, so that many go together in some.
+        // A third of the worlds have no twist; in the others some or many come together.
         let chance = one_of(&mut rng, [0.0, 0.35, 0.6]);
         for twist in Twist::ALL {
             if rng.f64() < chance {
@@ -308,7 +307,9 @@ impl Plan {
     }
 
     fn twist(&mut self, twist: Twist, rng: &mut Rng) {
-        self.twists.push(twist);
+        if !self.twists.contains(&twist) {
+            self.twists.push(twist);
+        }
         match twist {
             Twist::HeldLinks => {
                 self.hold_every_us = one_of(rng, [30_000, 100_000, 300_000]);

@@ -1,6 +1,6 @@
 //! The trace of a run: always hashed, printed on demand.
 
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 
 /// What happened, in order.
 #[derive(Debug, Default)]
@@ -20,11 +20,28 @@ impl Trace {
         self.line.clear();
         // Writing to a string cannot fail.
         let _ = write!(self.line, "{time_us:>9} {what}");
-        for byte in self.line.bytes() {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        self.hash = hashed(self.hash, self.line.as_bytes());
         if self.is_printed {
             println!("{}", self.line);
+        }
+    }
+
+    /// Notes a message that arrives, of these bytes. Most events are messages, and writing each out would
+    /// take most of a run's time, so the hash is over the bytes, and text is made only to be printed.
+    pub(crate) fn message(
+        &mut self,
+        time_us: u64,
+        link: (usize, usize),
+        bytes: &[u8],
+        message: &impl Debug,
+    ) {
+        let (from, to) = link;
+        for number in [time_us, from as u64, to as u64] {
+            self.hash = hashed(self.hash, &number.to_le_bytes());
+        }
+        self.hash = hashed(self.hash, bytes);
+        if self.is_printed {
+            println!("{time_us:>9} {from} -> {to} {message:?}");
         }
     }
 
@@ -32,4 +49,10 @@ impl Trace {
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
+}
+
+fn hashed(hash: u64, bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

@@ -227,8 +227,8 @@ impl World {
                 }
             }
             Event::Deliver { to, from, bytes } => {
-                let message = decode_peer_message(bytes).map_err(|e| e.to_string())?;
-                self.trace.event(self.now_us, format_args!("{from} -> {to} {message:?}"));
+                let message = decode_peer_message(bytes.clone()).map_err(|e| e.to_string())?;
+                self.trace.message(self.now_us, (from, to), &bytes, &message);
                 self.step(to, Input::Peer { from: id_of(from), message })?;
             }
             Event::Request { node, client, number, call } => {

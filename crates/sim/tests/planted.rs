@@ -29,15 +29,22 @@ macro_rules! noticed {
 }
 
 noticed! {
+    promises_before_the_disk: PromiseBeforePersisted from 1440;
     reports_before_the_disk: AcceptedBeforePersisted from 922;
-    forgotten_suffixes: ForgetAcceptedSuffix from 17;
-    outdated_ballots: AcceptOutdatedBallot from 194;
+    own_votes_before_the_disk: OwnVoteBeforePersisted from 1985;
+    any_ballots_value: AdoptAnyBallot from 630;
+    forgotten_suffixes: ForgetAcceptedSuffix from 8;
+    outdated_ballots: AcceptOutdatedBallot from 8;
     reads_before_the_own_entry: ReadBeforeOwnEntry from 455;
     reads_without_a_probe: ReadWithoutProbe from 8;
-    duplicate_votes: DuplicateVotesCount from 961;
-    deliveries_before_the_disk: DeliverBeforePersisted from 116;
-    decided_beyond_accepted: DecidedBeyondAccepted from 89;
+    answers_to_earlier_probes: StaleProbeCounts from 2269;
+    duplicate_votes: DuplicateVotesCount from 59;
+    entries_beyond_a_membership: NoMembershipBarrier from 191;
+    learners_that_vote: LearnersVote from 5009;
+    deliveries_before_the_disk: DeliverBeforePersisted from 99;
+    decided_beyond_accepted: DecidedBeyondAccepted from 6;
     late_promises_that_decide: LatePromiseDecides from 8;
+    outdated_values_kept: CatchUpKeepsAccepted from 3028;
     questions_of_earlier_lives: TokensStartAgain from 1212;
     stale_memberships: StaleMembershipStays from 102;
 }
