@@ -339,11 +339,6 @@ impl Paxos {
         self.log.get(slot)
     }
 
-    /// Whether this leader has so many proposals waiting that it refuses more.
-    pub fn is_full(&self) -> bool {
-        matches!(&self.role, RoleState::Owning(l) if l.is_full(self.config.waiting_bytes_max))
-    }
-
     pub(crate) fn is_leading(&self) -> bool {
         matches!(&self.role, RoleState::Owning(l) if l.is_leading)
     }

@@ -130,10 +130,6 @@ impl Leadership {
         }
     }
 
-    pub(crate) fn is_full(&self, bytes_max: usize) -> bool {
-        self.waiting_bytes >= bytes_max
-    }
-
     fn recover(&mut self, slot: Slot, entry: Entry, any: bool) {
         match self.recovered.get(&slot) {
             Some(known) if known.ballot >= entry.ballot && !any => {}

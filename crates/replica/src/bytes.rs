@@ -12,18 +12,12 @@ pub fn encode_peer_message(message: &PeerMessage, out: &mut Vec<u8>) {
             out.push(1);
             encode_message(message, out);
         }
-        PeerMessage::Forward { token, command } => {
+        PeerMessage::Forward { command } => {
             out.push(2);
-            out.extend_from_slice(&token.to_le_bytes());
             out.extend_from_slice(command);
         }
-        PeerMessage::ForwardRefused { token, busy } => {
-            out.push(3);
-            out.extend_from_slice(&token.to_le_bytes());
-            out.push(u8::from(*busy));
-        }
         PeerMessage::Join { node, address } => {
-            out.push(4);
+            out.push(3);
             out.extend_from_slice(&node.0.to_le_bytes());
             out.extend_from_slice(address.as_bytes());
         }
@@ -40,13 +34,8 @@ pub fn decode_peer_message(mut bytes: Bytes) -> Result<PeerMessage, Malformed> {
     let number = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| short);
     match kind {
         1 => decode_message(bytes).map(PeerMessage::Paxos),
-        2 => Ok(PeerMessage::Forward { token: number(&mut bytes)?, command: bytes }),
+        2 => Ok(PeerMessage::Forward { command: bytes }),
         3 => {
-            let token = number(&mut bytes)?;
-            let busy = bytes.try_get_u8().map_err(|_| short)? != 0;
-            Ok(PeerMessage::ForwardRefused { token, busy })
-        }
-        4 => {
             let node = NodeId(number(&mut bytes)?);
             let address =
                 String::from_utf8(bytes.to_vec()).map_err(|_| Malformed { what: "address" })?;

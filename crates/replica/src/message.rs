@@ -8,19 +8,11 @@ use paxos::{Message, NodeId};
 pub enum PeerMessage {
     /// A message of the consensus core.
     Paxos(Message),
-    /// Please have this command decided (the receiver leads, or so the sender thinks).
+    /// Please have this command decided (the receiver leads, or so the sender thinks). Never refused: a
+    /// refusal of one copy could not tell what became of another. The sender sends it again.
     Forward {
-        /// The sender's name for it, for [`PeerMessage::ForwardRefused`].
-        token: u64,
         /// The command, encoded.
         command: Bytes,
-    },
-    /// The command of [`PeerMessage::Forward`] was not proposed.
-    ForwardRefused {
-        /// The sender's name for it.
-        token: u64,
-        /// Whether the leader has too much to do (else it does not lead).
-        busy: bool,
     },
     /// Please let `node` take part; it listens at `address`. Passed on to the leader.
     Join {
@@ -37,7 +29,6 @@ impl PeerMessage {
         match self {
             PeerMessage::Paxos(message) => message.kind(),
             PeerMessage::Forward { .. } => "forward",
-            PeerMessage::ForwardRefused { .. } => "forward_refused",
             PeerMessage::Join { .. } => "join",
         }
     }

@@ -196,14 +196,13 @@ impl Replica {
     pub fn new(config: Config, durable: Durable) -> Replica {
         let applied = durable.decided;
         let paxos = Paxos::recover(config.paxos.clone(), config.seed, durable);
-        let writes = Writes::new(config.seed >> 1);
         Replica {
             config,
             paxos,
             now: 0,
             applied,
             delivered: applied,
-            writes,
+            writes: Writes::default(),
             sequence: 0,
             reads: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -354,27 +353,16 @@ impl Replica {
             PeerMessage::Paxos(message) => {
                 self.paxos.step(paxos::Input::Message { from, message });
             }
-            PeerMessage::Forward { token, command } => self.on_forward(from, token, command),
-            PeerMessage::ForwardRefused { token, busy } => self.on_refused(token, busy),
+            PeerMessage::Forward { command } => self.on_forward(command),
             PeerMessage::Join { node, address } => self.on_join(node, address),
         }
     }
 
-    fn on_forward(&mut self, from: NodeId, token: u64, command: Bytes) {
+    /// What cannot be proposed here is dropped; the node that took it sends it again.
+    fn on_forward(&mut self, command: Bytes) {
         // A command that cannot be read would be refused by every store alike; it costs no slot.
-        if Command::decode(&command).is_err() {
-            return;
-        }
-        if self.paxos.leader() == Some(self.paxos.node()) {
-            if self.paxos.is_full() {
-                let message = PeerMessage::ForwardRefused { token, busy: true };
-                self.outputs.push(Output::Send { to: from, message });
-                return;
-            }
+        if self.paxos.leader() == Some(self.paxos.node()) && Command::decode(&command).is_ok() {
             self.paxos.step(paxos::Input::Propose { id: ProposalId(FORWARDED), command });
-        } else {
-            let message = PeerMessage::ForwardRefused { token, busy: false };
-            self.outputs.push(Output::Send { to: from, message });
         }
     }
 
@@ -530,7 +518,7 @@ impl Replica {
             if leader == self.paxos.node() {
                 self.paxos.step(paxos::Input::Propose { id: ProposalId(token), command });
             } else {
-                let message = PeerMessage::Forward { token, command };
+                let message = PeerMessage::Forward { command };
                 self.outputs.push(Output::Send { to: leader, message });
             }
         }

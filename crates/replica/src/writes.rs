@@ -33,7 +33,7 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
     pending: BTreeMap<Reference, Pending>,
-    /// Which write a token names, while a refusal may come.
+    /// Which write a token names, while this node's own core may refuse it.
     tokens: BTreeMap<u64, Reference>,
     token: u64,
     /// To be handed to the leader at the next flush.
@@ -41,12 +41,6 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    /// `token`: from which on writes are named to leaders. Refusals of an earlier life's must name none
-    /// of this one's.
-    pub(crate) fn new(token: u64) -> Writes {
-        Writes { token: token.max(1), ..Writes::default() }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 type Link = (usize, usize);
 
 /// The kinds of messages that a link may stop on their own.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 15] = [
     "canvass",
     "canvass_reply",
     "prepare",
@@ -23,7 +23,6 @@ const KINDS: [&str; 16] = [
     "read_index",
     "read_index_reply",
     "forward",
-    "forward_refused",
     "join",
 ];
 

@@ -40,7 +40,6 @@ noticed! {
     answers_to_earlier_probes: StaleProbeCounts from 2269;
     duplicate_votes: DuplicateVotesCount from 59;
     entries_beyond_a_membership: NoMembershipBarrier from 191;
-    learners_that_vote: LearnersVote from 5009;
     deliveries_before_the_disk: DeliverBeforePersisted from 99;
     decided_beyond_accepted: DecidedBeyondAccepted from 6;
     late_promises_that_decide: LatePromiseDecides from 8;
