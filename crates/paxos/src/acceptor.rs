@@ -5,9 +5,10 @@
 
 use crate::config::PlantedBug;
 use crate::core::{Output, Paxos, RoleState};
+use crate::membership::{Ancestor, Policy};
 use crate::message::Message;
 use crate::record::Record;
-use crate::types::{Ballot, Entry, NodeId, Slot};
+use crate::types::{Ballot, Entry, NodeId, Payload, Slot};
 use alloc::vec::Vec;
 
 /// Answers that wait for the disk, and what was answered last.
@@ -84,9 +85,14 @@ impl Paxos {
             self.send(from, Message::Refuse { promised });
             return false;
         }
-        // A ballot above the promise comes from a leader that has not heard this node's promise: it
-        // will ask for one first.
-        if ballot > self.promised || self.is_leading() {
+        // A ballot above the promise comes from a leader that thinks it has this node's promise: it was lost
+        // with the disk's last writes, or with the disk. It is to ask for one again.
+        if ballot > self.promised {
+            let promised = self.promised;
+            self.send(from, Message::Refuse { promised });
+            return false;
+        }
+        if self.is_leading() {
             return false;
         }
         self.follow();
@@ -105,9 +111,22 @@ impl Paxos {
     pub(crate) fn accept(&mut self, slot: Slot, entry: Entry) {
         assert!(slot == self.accepted.next(), "slots are accepted in order");
         assert!(slot > self.decided, "a decided slot keeps its value");
+        self.note_overwritten(slot, &entry);
         self.log.put(slot, entry.clone());
         self.persistence.add(Record::Accept(slot, entry));
         self.accepted = slot;
+    }
+
+    /// Under the passive policy nothing goes without a word, though nobody was told that it was decided.
+    fn note_overwritten(&mut self, slot: Slot, entry: &Entry) {
+        if self.membership.policy == Policy::Passive
+            && let Some(present) = self.log.get(slot)
+            && matches!(present.payload, Payload::Command(_))
+            && present.payload != entry.payload
+        {
+            let entry = present.clone();
+            self.outputs.push(Output::Overwritten { slot, entry });
+        }
     }
 
     /// The leader says that every slot up to `decided` is decided; what this node has accepted in the
@@ -169,7 +188,8 @@ impl Paxos {
         let last = self.log.last();
         let (entries, _) = self.log.chunk(start, last, self.config.chunk_bytes_max);
         let (ballot, decided) = (self.promised, self.decided);
-        self.send(ballot.node, Message::Promise { ballot, from, decided, last, entries });
+        let governed = self.membership.ancestor(self.membership_slot);
+        self.send(ballot.node, Message::Promise { ballot, from, decided, last, governed, entries });
     }
 
     fn send_accepted(&mut self) {
@@ -216,7 +236,10 @@ impl Paxos {
             return;
         }
         let bytes_max = self.config.chunk_bytes_max;
-        if slot >= self.log.first() {
+        if slot <= self.floor {
+            let floor = self.floor;
+            self.send(from, Message::Compacted { floor });
+        } else if slot >= self.log.first() {
             let (entries, _) = self.log.chunk(slot, self.decided, bytes_max);
             self.send(from, Message::CatchUpReply { first: slot, entries });
         } else {
@@ -229,6 +252,28 @@ impl Paxos {
         if !entries.is_empty() && to != self.config.node {
             self.send(to, Message::CatchUpReply { first, entries });
         }
+    }
+
+    /// `from` has cut its log: if it has cut what this node wants next, only a snapshot helps.
+    pub(crate) fn on_compacted(&mut self, from: NodeId, floor: Slot) {
+        if floor > self.decided && !self.is_leading() {
+            self.outputs.push(Output::NeedSnapshot { from });
+        }
+    }
+
+    /// The leader's log and this node's have parted: this node, or the leader it followed, went on alone.
+    pub(crate) fn on_diverged(&mut self, from: NodeId, ballot: Ballot, lineage: &[Ancestor]) {
+        if ballot != self.promised || ballot.node != from || self.is_leading() {
+            return;
+        }
+        let own = self.membership.lineage(self.membership_slot);
+        let first_of = |these: &[Ancestor], those: &[Ancestor]| {
+            these.iter().find(|a| !those.contains(a)).map(|a| a.own_slot)
+        };
+        let theirs = first_of(lineage, &own);
+        let ours = first_of(&own, lineage);
+        let from = theirs.into_iter().chain(ours).min().unwrap_or(self.decided.next());
+        self.outputs.push(Output::Diverged { from });
     }
 
     pub(crate) fn on_catch_up_reply(&mut self, first: Slot, entries: Vec<Entry>) {

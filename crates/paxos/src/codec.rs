@@ -1,11 +1,12 @@
-//! The bytes of messages and records, format version 1 (byte tables in `docs/design/paxos-bytes.md`).
+//! The bytes of messages and records, format version 2 (byte tables in `docs/design/paxos-bytes.md`).
 //!
 //! Numbers are little-endian. What is read comes from a socket or a disk, so nothing here panics: bytes
 //! that do not make sense are a [`Malformed`].
 
+use crate::membership::{Ancestor, HISTORY_MAX, Member, Membership, Policy, Standing};
 use crate::message::Message;
-use crate::record::Record;
-use crate::types::{Ballot, Entry, Member, Membership, NodeId, Payload, Slot};
+use crate::record::{Base, Record};
+use crate::types::{Ballot, Entry, NodeId, Payload, Slot};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,9 +31,10 @@ impl core::error::Error for Malformed {}
 /// Appends the bytes of `message`.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     match message {
-        Message::Canvass { ballot } => {
+        Message::Canvass { ballot, membership } => {
             out.put_u8(1);
             put_ballot(*ballot, out);
+            out.put_u64_le(membership.0);
         }
         Message::CanvassReply { ballot, granted, promised } => {
             out.put_u8(2);
@@ -45,12 +47,13 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
             put_ballot(*ballot, out);
             out.put_u64_le(from.0);
         }
-        Message::Promise { ballot, from, decided, last, entries } => {
+        Message::Promise { ballot, from, decided, last, governed, entries } => {
             out.put_u8(4);
             put_ballot(*ballot, out);
             out.put_u64_le(from.0);
             out.put_u64_le(decided.0);
             out.put_u64_le(last.0);
+            put_ancestor(governed, out);
             put_entries(entries, out);
         }
         Message::Accept { ballot, first, entries, decided } => {
@@ -101,6 +104,24 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
             out.put_u64_le(*token);
             out.put_u64_le(slot.0);
         }
+        Message::Compacted { floor } => {
+            out.put_u8(14);
+            out.put_u64_le(floor.0);
+        }
+        Message::NotMember { slot, removed } => {
+            out.put_u8(15);
+            out.put_u64_le(slot.0);
+            out.put_u8(u8::from(*removed));
+        }
+        Message::TakeOver { ballot } => {
+            out.put_u8(16);
+            put_ballot(*ballot, out);
+        }
+        Message::Diverged { ballot, lineage } => {
+            out.put_u8(17);
+            put_ballot(*ballot, out);
+            put_ancestors(lineage, out);
+        }
     }
 }
 
@@ -111,7 +132,7 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
 pub fn decode_message(bytes: Bytes) -> Result<Message, Malformed> {
     let mut r = Reader { bytes };
     let message = match r.u8("message kind")? {
-        1 => Message::Canvass { ballot: r.ballot()? },
+        1 => Message::Canvass { ballot: r.ballot()?, membership: r.slot()? },
         2 => Message::CanvassReply {
             ballot: r.ballot()?,
             granted: r.bool("granted")?,
@@ -123,6 +144,7 @@ pub fn decode_message(bytes: Bytes) -> Result<Message, Malformed> {
             from: r.slot()?,
             decided: r.slot()?,
             last: r.slot()?,
+            governed: r.ancestor()?,
             entries: r.entries()?,
         },
         5 => {
@@ -144,6 +166,10 @@ pub fn decode_message(bytes: Bytes) -> Result<Message, Malformed> {
         11 => Message::CatchUpReply { first: r.slot()?, entries: r.entries()? },
         12 => Message::ReadIndex { token: r.u64("token")? },
         13 => Message::ReadIndexReply { token: r.u64("token")?, slot: r.slot()? },
+        14 => Message::Compacted { floor: r.slot()? },
+        15 => Message::NotMember { slot: r.slot()?, removed: r.bool("removed")? },
+        16 => Message::TakeOver { ballot: r.ballot()? },
+        17 => Message::Diverged { ballot: r.ballot()?, lineage: r.ancestors()? },
         _ => return Err(Malformed { what: "message kind" }),
     };
     r.end()?;
@@ -166,6 +192,13 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
             out.put_u8(3);
             out.put_u64_le(slot.0);
         }
+        Record::Base(Base { slot, promised, membership: (membership_slot, membership) }) => {
+            out.put_u8(4);
+            out.put_u64_le(slot.0);
+            put_ballot(*promised, out);
+            out.put_u64_le(membership_slot.0);
+            put_membership(membership, out);
+        }
     }
 }
 
@@ -179,6 +212,13 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, Malformed> {
         1 => Record::Promise(r.ballot()?),
         2 => Record::Accept(r.slot()?, r.entry()?),
         3 => Record::Decided(r.slot()?),
+        4 => {
+            let (slot, promised, membership_slot) = (r.slot()?, r.ballot()?, r.slot()?);
+            if membership_slot > slot {
+                return Err(Malformed { what: "a membership after its base" });
+            }
+            Record::Base(Base { slot, promised, membership: (membership_slot, r.membership()?) })
+        }
         _ => return Err(Malformed { what: "record kind" }),
     };
     r.end()?;
@@ -207,15 +247,67 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
         }
         Payload::Membership(membership) => {
             out.put_u8(2);
-            out.put_u64_le(membership.base.0);
-            out.put_u32_le(u32::try_from(membership.members.len()).expect("groups are small"));
-            for (node, member) in &membership.members {
-                out.put_u64_le(node.0);
-                out.put_u8(u8::from(member.voter));
-                put_bytes(member.address.as_bytes(), out);
-            }
+            put_membership(membership, out);
         }
     }
+}
+
+fn put_membership(membership: &Membership, out: &mut Vec<u8>) {
+    out.put_u64_le(membership.base.0);
+    out.put_u8(match membership.policy {
+        Policy::Paxos => 0,
+        Policy::Passive => 1,
+    });
+    out.put_u32_le(membership.level);
+    put_ballot(membership.origin, out);
+    out.put_u64_le(membership.own_slot.0);
+    out.put_u32_le(u32::try_from(membership.members.len()).expect("groups are small"));
+    for (node, member) in &membership.members {
+        out.put_u64_le(node.0);
+        out.put_u8(match member.standing {
+            Standing::Learner => 0,
+            Standing::Voter => 1,
+            Standing::Away => 2,
+        });
+        out.put_u64_le(member.replaces.unwrap_or_default().0);
+        put_bytes(member.address.as_bytes(), out);
+    }
+    out.put_u32_le(u32::try_from(membership.removed.len()).expect("the list is bounded"));
+    for node in &membership.removed {
+        out.put_u64_le(node.0);
+    }
+    put_ancestors(&membership.history, out);
+}
+
+fn put_ancestors(ancestors: &[Ancestor], out: &mut Vec<u8>) {
+    out.put_u32_le(u32::try_from(ancestors.len()).expect("the list is bounded"));
+    for ancestor in ancestors {
+        put_ancestor(ancestor, out);
+    }
+}
+
+fn put_ancestor(ancestor: &Ancestor, out: &mut Vec<u8>) {
+    out.put_u64_le(ancestor.slot.0);
+    put_ballot(ancestor.ballot, out);
+    out.put_u64_le(ancestor.own_slot.0);
+}
+
+/// The bytes of a membership alone, as the store keeps them.
+pub fn encode_membership(membership: &Membership) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_membership(membership, &mut out);
+    out
+}
+
+/// Reads a membership that takes all of `bytes`.
+///
+/// # Errors
+/// [`Malformed`] if they are not exactly one membership.
+pub fn decode_membership(bytes: Bytes) -> Result<Membership, Malformed> {
+    let mut r = Reader { bytes };
+    let membership = r.membership()?;
+    r.end()?;
+    Ok(membership)
 }
 
 fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
@@ -299,18 +391,61 @@ impl Reader {
 
     fn membership(&mut self) -> Result<Membership, Malformed> {
         let base = self.slot()?;
+        let policy = match self.u8("policy")? {
+            0 => Policy::Paxos,
+            1 => Policy::Passive,
+            _ => return Err(Malformed { what: "policy" }),
+        };
+        let level = self.u32("feature level")?;
+        let (origin, own_slot) = (self.ballot()?, self.slot()?);
         let count = self.u32("member count")?;
         let mut members = BTreeMap::new();
         for _ in 0..count {
-            let node = NodeId(self.u64("member")?);
-            let voter = self.bool("voter")?;
-            let address = String::from_utf8(self.bytes("address")?.to_vec())
-                .map_err(|_| Malformed { what: "address" })?;
-            if members.insert(node, Member { address, voter }).is_some() {
+            let node = self.node("member")?;
+            if members.insert(node, self.member()?).is_some() {
                 return Err(Malformed { what: "member twice" });
             }
         }
-        Ok(Membership { base, members })
+        let count = self.u32("removed count")? as usize;
+        self.need(count.saturating_mul(8), "removed count")?;
+        let removed = (0..count).map(|_| self.node("removed node")).collect::<Result<_, _>>()?;
+        let history = self.ancestors()?;
+        Ok(Membership { base, policy, level, origin, own_slot, members, removed, history })
+    }
+
+    fn node(&mut self, what: &'static str) -> Result<NodeId, Malformed> {
+        match self.u64(what)? {
+            0 => Err(Malformed { what }),
+            id => Ok(NodeId(id)),
+        }
+    }
+
+    fn member(&mut self) -> Result<Member, Malformed> {
+        let standing = match self.u8("standing")? {
+            0 => Standing::Learner,
+            1 => Standing::Voter,
+            2 => Standing::Away,
+            _ => return Err(Malformed { what: "standing" }),
+        };
+        let replaces = match self.u64("replaced member")? {
+            0 => None,
+            id => Some(NodeId(id)),
+        };
+        let address = String::from_utf8(self.bytes("address")?.to_vec())
+            .map_err(|_| Malformed { what: "address" })?;
+        Ok(Member { address, standing, replaces })
+    }
+
+    fn ancestors(&mut self) -> Result<Vec<Ancestor>, Malformed> {
+        let count = self.u32("ancestor count")? as usize;
+        if count > HISTORY_MAX + 1 {
+            return Err(Malformed { what: "ancestor count" });
+        }
+        (0..count).map(|_| self.ancestor()).collect()
+    }
+
+    fn ancestor(&mut self) -> Result<Ancestor, Malformed> {
+        Ok(Ancestor { slot: self.slot()?, ballot: self.ballot()?, own_slot: self.slot()? })
     }
 
     fn end(&self) -> Result<(), Malformed> {

@@ -25,6 +25,14 @@ pub struct Config {
     pub waiting_bytes_max: usize,
     /// Most bytes of decided entries kept in memory for followers; older ones are read from disk.
     pub window_bytes_max: usize,
+    /// Ticks without a sign of a voter after which it is no longer waited for; none: it always is.
+    pub evict_ticks: Option<u64>,
+    /// Least ticks between two changes of membership that nobody asked for.
+    pub change_pause_ticks: u64,
+    /// Under the passive policy: ticks without a sign of the leader before another takes over.
+    pub takeover_ticks: u32,
+    /// Ticks without a word of the own disk, while it has something to write, after which a leader hands over.
+    pub disk_stall_ticks: u64,
     /// How many slots a learner may lag behind to become a voter.
     pub promote_lag_slots: u64,
     /// A safety line switched off, so that a test can show that it is needed. `None` in every node
@@ -46,6 +54,10 @@ impl Config {
             undecided_bytes_max: 32 << 20,
             waiting_bytes_max: 32 << 20,
             window_bytes_max: 16 << 20,
+            evict_ticks: None,
+            change_pause_ticks: 100,
+            takeover_ticks: 300,
+            disk_stall_ticks: 200,
             promote_lag_slots: 1_000,
             planted: None,
         }
@@ -61,6 +73,14 @@ impl Config {
         assert!(self.election_ticks_min > 2 * self.heartbeat_ticks, "two heartbeats may be lost");
         assert!(self.election_ticks_max > self.election_ticks_min);
         assert!(self.retransmit_ticks >= 1);
+        assert!(
+            self.takeover_ticks >= self.election_ticks_min,
+            "an election time is the least wait"
+        );
+        assert!(
+            self.evict_ticks.is_none_or(|ticks| ticks > 2 * u64::from(self.heartbeat_ticks)),
+            "two heartbeats may be lost"
+        );
         assert!(self.chunk_bytes_max >= 1 && self.inflight_bytes_max >= self.chunk_bytes_max);
     }
 
@@ -110,11 +130,17 @@ pub enum PlantedBug {
     TokensStartAgain,
     /// A membership that an outdated leader proposed to itself is proposed again.
     StaleMembershipStays,
+    /// A snapshot takes the place of all that was accepted, also beyond it.
+    InstallForgetsAccepted,
+    /// A leader leaves out of the quorum whom it does not hear, without asking the log.
+    EvictByOpinion,
+    /// A leader proposes under a new membership before a quorum of it has promised.
+    NewQuorumUnasked,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 18] = [
+    pub const ALL: [PlantedBug; 21] = [
         PlantedBug::PromiseBeforePersisted,
         PlantedBug::AcceptedBeforePersisted,
         PlantedBug::OwnVoteBeforePersisted,
@@ -133,5 +159,8 @@ impl PlantedBug {
         PlantedBug::CatchUpKeepsAccepted,
         PlantedBug::TokensStartAgain,
         PlantedBug::StaleMembershipStays,
+        PlantedBug::InstallForgetsAccepted,
+        PlantedBug::EvictByOpinion,
+        PlantedBug::NewQuorumUnasked,
     ];
 }

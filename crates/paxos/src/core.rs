@@ -2,14 +2,14 @@
 
 use crate::config::{Config, PlantedBug};
 use crate::election::Canvass;
-use crate::leader::Leadership;
+use crate::leader::{Leadership, Told};
 use crate::log::LogWindow;
+use crate::membership::{Change, LEVEL_MAX, Membership, Refusal};
 use crate::message::Message;
 use crate::persist::{PersistId, Persistence};
 use crate::reads::Reads;
-use crate::record::{Durable, Record};
-use crate::types::{Ballot, Entry, Membership, NodeId, Payload, Slot};
-use alloc::string::String;
+use crate::record::{Base, Durable, Record};
+use crate::types::{Ballot, Entry, NodeId, Payload, Slot};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -21,18 +21,9 @@ pub struct ProposalId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
-/// A wish about who takes part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Let `node`, which listens at `address`, follow, and count once it has caught up. For a
-    /// participant: note its new address.
-    Join {
-        /// Who.
-        node: NodeId,
-        /// Where it listens.
-        address: String,
-    },
-}
+/// The driver's name for one wish to change the membership; 0: nobody waits for a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChangeId(pub u64);
 
 /// What can happen to a node.
 #[derive(Clone, Debug)]
@@ -56,7 +47,12 @@ pub enum Input {
     /// At which slot may a read that begins now be served?
     Read(ReadId),
     /// Please change who takes part. May be dropped; ask again until it shows in the membership.
-    Change(Change),
+    Change {
+        /// The driver's name for it, for [`Output::ChangeRefused`].
+        id: ChangeId,
+        /// The wish.
+        change: Change,
+    },
     /// This batch of records and all before it are durable.
     Persisted(PersistId),
     /// What [`Output::Fetch`] asked for; empty if it cannot be had.
@@ -67,6 +63,16 @@ pub enum Input {
         first: Slot,
         /// The entries, contiguous.
         entries: Vec<Entry>,
+    },
+    /// The log on disk no longer holds the entries up to this slot, which were handed out.
+    Compacted(Slot),
+    /// A snapshot that [`Output::NeedSnapshot`] asked for is durable beside the log: the effects of every slot
+    /// up to `slot`.
+    Installed {
+        /// The last slot it covers.
+        slot: Slot,
+        /// The membership that governs the slots after it, and that one's slot.
+        membership: (Slot, Membership),
     },
 }
 
@@ -107,6 +113,49 @@ pub enum Output {
         id: ReadId,
         /// The slot.
         slot: Slot,
+    },
+    /// This wish will not be granted.
+    ChangeRefused {
+        /// Which.
+        id: ChangeId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Others have cut from their logs what this node lacks: get a snapshot, perhaps from `from`, and say
+    /// [`Input::Installed`]. Repeated while it is needed.
+    NeedSnapshot {
+        /// Who has none of the entries wanted any more.
+        from: NodeId,
+    },
+    /// The log says durably that the snapshot up to `slot` stands for the slots before; what comes next is
+    /// the slot after.
+    Installed {
+        /// The last slot it covers.
+        slot: Slot,
+    },
+    /// The group has gone on without this node.
+    NotMember {
+        /// Whether it was removed by hand or replaced, so that it will not be let in again.
+        removed: bool,
+    },
+    /// The group has moved to a feature level that this version does not know. Nothing more is handed out.
+    Unsupported {
+        /// The level.
+        level: u32,
+    },
+    /// Under [`Policy::Passive`]: an entry accepted from an earlier leader gives way to another. Nobody was
+    /// told that it was decided.
+    Overwritten {
+        /// Where it was.
+        slot: Slot,
+        /// The entry.
+        entry: Entry,
+    },
+    /// Under [`Policy::Passive`]: this node went on apart from the leader it now meets, so that what it holds
+    /// from `from` on is not in the group's log. It can only start over.
+    Diverged {
+        /// The first slot that may differ.
+        from: Slot,
     },
     /// Read decided entries from the log on disk and hand them back as [`Input::Fetched`].
     Fetch {
@@ -197,6 +246,12 @@ pub struct Paxos {
     pub(crate) accepted: Slot,
     pub(crate) decided: Slot,
     pub(crate) delivered: Slot,
+    /// Entries up to here are no longer on disk.
+    pub(crate) floor: Slot,
+    /// The slot of a snapshot whose record is on its way to the disk.
+    installing: Option<Slot>,
+    /// The feature level met that is not known here.
+    unsupported: Option<u32>,
     decided_recorded: Slot,
     /// Governs the slots after `membership_slot`.
     pub(crate) membership: Membership,
@@ -218,8 +273,13 @@ impl Paxos {
     /// `seed` decides its waits and the names of its questions, so it must be another at each start. A group of one leads at its first tick.
     pub fn recover(config: Config, seed: u64, durable: Durable) -> Paxos {
         config.check();
-        let Durable { promised, decided, membership: (membership_slot, membership), entries } =
-            durable;
+        let Durable {
+            promised,
+            decided,
+            floor,
+            membership: (membership_slot, membership),
+            entries,
+        } = durable;
         assert!(membership_slot <= decided, "a membership governs once it is decided");
         let log = LogWindow::new(decided, entries);
         let token = if config.is_planted(PlantedBug::TokensStartAgain) { 0 } else { seed >> 1 };
@@ -234,6 +294,9 @@ impl Paxos {
             accepted: decided,
             decided,
             delivered: decided,
+            floor,
+            installing: None,
+            unsupported: None,
             decided_recorded: decided,
             membership,
             membership_slot,
@@ -250,7 +313,9 @@ impl Paxos {
             paxos.accepted = paxos.accepted.next();
         }
         paxos.reset_election_timer();
-        if paxos.membership.voters().eq([paxos.config.node]) {
+        if paxos.membership.active().eq([paxos.config.node])
+            && paxos.membership.voters().count() == 1
+        {
             paxos.election_tick = 1;
         }
         paxos
@@ -263,9 +328,14 @@ impl Paxos {
             Input::Tick => self.on_tick(),
             Input::Propose { id, command } => self.on_propose(id, command),
             Input::Read(id) => self.reads.begin(id, self.now),
-            Input::Change(change) => self.on_change(change),
-            Input::Persisted(id) => self.persistence.done(id),
+            Input::Change { id, change } => self.on_change(id, &change),
+            Input::Persisted(id) => self.persistence.done(id, self.now),
             Input::Fetched { to, first, entries } => self.on_fetched(to, first, entries),
+            Input::Compacted(slot) => {
+                assert!(slot <= self.delivered, "only what was handed out is cut");
+                self.floor = self.floor.max(slot);
+            }
+            Input::Installed { slot, membership } => self.install(slot, membership),
         }
     }
 
@@ -275,11 +345,12 @@ impl Paxos {
         self.advance_decided();
         self.propose_waiting();
         self.record_decided();
-        if let Some((id, records)) = self.persistence.close() {
+        if let Some((id, records)) = self.persistence.close(self.now) {
             outputs.push(Output::Persist { id, records });
         }
         self.flush_owed();
         self.flush_followers();
+        self.flush_handover();
         self.flush_reads();
         outputs.append(&mut self.outputs);
         self.deliver(outputs);
@@ -372,13 +443,14 @@ impl Paxos {
             return;
         }
         match message {
-            Message::Canvass { ballot } => self.on_canvass(from, ballot),
+            Message::Canvass { ballot, membership } => self.on_canvass(from, ballot, membership),
             Message::CanvassReply { ballot, granted, promised } => {
                 self.on_canvass_reply(from, ballot, granted, promised);
             }
             Message::Prepare { ballot, from: slot } => self.on_prepare(from, ballot, slot),
-            Message::Promise { ballot, from: slot, decided, last, entries } => {
-                self.on_promise(from, ballot, slot, decided, last, entries);
+            Message::Promise { ballot, from: slot, decided, last, governed, entries } => {
+                let told = Told { slot, decided, last, governed, entries };
+                self.on_promise(from, ballot, told);
             }
             Message::Accept { ballot, first, entries, decided } => {
                 self.on_accept(from, ballot, first, entries, decided);
@@ -390,9 +462,13 @@ impl Paxos {
             Message::HeartbeatReply { ballot, probe, upto } => {
                 self.on_heartbeat_reply(from, ballot, probe, upto);
             }
-            Message::Refuse { promised } => self.on_refuse(promised),
+            Message::Refuse { promised } => self.on_refuse(from, promised),
             Message::CatchUp { from: slot } => self.on_catch_up(from, slot),
             Message::CatchUpReply { first, entries } => self.on_catch_up_reply(first, entries),
+            Message::Compacted { floor } => self.on_compacted(from, floor),
+            Message::NotMember { slot, removed } => self.on_not_member(slot, removed),
+            Message::TakeOver { ballot } => self.on_take_over(from, ballot),
+            Message::Diverged { ballot, lineage } => self.on_diverged(from, ballot, &lineage),
             Message::ReadIndex { token } => self.on_read_index(from, token),
             Message::ReadIndexReply { token, slot } => self.on_read_index_reply(token, slot),
         }
@@ -414,10 +490,49 @@ impl Paxos {
             let entry = self.log.get(self.decided).expect("undecided entries stay in the window");
             if let Payload::Membership(membership) = &entry.payload {
                 assert!(membership.base == self.membership_slot, "memberships follow each other");
-                self.membership = membership.clone();
-                self.membership_slot = self.decided;
-                self.on_membership();
+                self.govern(self.decided, membership.clone());
             }
+        }
+    }
+
+    /// `membership`, decided at `slot`, governs from here on.
+    fn govern(&mut self, slot: Slot, membership: Membership) {
+        if membership.level > LEVEL_MAX {
+            self.unsupported = Some(membership.level);
+        }
+        let was_member = self.membership.members.contains_key(&self.config.node);
+        (self.membership, self.membership_slot) = (membership, slot);
+        self.on_membership();
+        if was_member && !self.membership.members.contains_key(&self.config.node) {
+            let removed = self.membership.removed.contains(&self.config.node);
+            self.outputs.push(Output::NotMember { removed });
+        }
+    }
+
+    /// A snapshot up to `slot` is there: what it covers is decided, and known here.
+    fn install(&mut self, slot: Slot, (membership_slot, membership): (Slot, Membership)) {
+        assert!(membership_slot <= slot, "a membership governs once it is decided");
+        if slot <= self.decided || self.is_leading() {
+            return;
+        }
+        // What was accepted beyond it stays: it may have been counted.
+        if self.config.is_planted(PlantedBug::InstallForgetsAccepted) {
+            self.log.forget();
+            self.accepted = slot;
+        }
+        self.log.begin_after(slot);
+        self.accepted = self.accepted.max(slot);
+        (self.decided, self.delivered, self.decided_recorded) = (slot, slot, slot);
+        self.floor = self.floor.max(slot);
+        self.installing = Some(slot);
+        let base = Base {
+            slot,
+            promised: self.promised,
+            membership: (membership_slot, membership.clone()),
+        };
+        self.persistence.add(Record::Base(base));
+        if membership_slot > self.membership_slot {
+            self.govern(membership_slot, membership);
         }
     }
 
@@ -433,16 +548,29 @@ impl Paxos {
         if !self.config.is_planted(PlantedBug::DeliverBeforePersisted) {
             upto = upto.min(self.persistence.durable_slot(self.log.last()));
         }
-        while self.delivered < upto {
+        if let Some(slot) = self.installing
+            && upto >= slot
+        {
+            self.installing = None;
+            outputs.push(Output::Installed { slot });
+        }
+        while self.delivered < upto && self.unsupported.is_none() {
             self.delivered = self.delivered.next();
             let entry = self.log.get(self.delivered).expect("what is not delivered stays");
             outputs.push(Output::Decided { slot: self.delivered, payload: entry.payload.clone() });
+            if let Payload::Membership(membership) = &entry.payload
+                && membership.level > LEVEL_MAX
+            {
+                outputs.push(Output::Unsupported { level: membership.level });
+                break;
+            }
         }
         self.log.evict(self.delivered, self.config.window_bytes_max);
     }
 
     /// The order of the watermarks (invariants 7 and 8 of the protocol page).
     fn check_invariants(&self) {
+        assert!(self.floor <= self.delivered, "only what was handed out is cut");
         assert!(self.delivered <= self.decided, "only decided slots are handed out");
         assert!(self.decided <= self.accepted, "a node holds what it knows to be decided");
         assert!(self.accepted <= self.log.last(), "what is accepted is in the log");

@@ -5,11 +5,12 @@
 //! that comes back, or that is cut off from the leader alone, deposes nobody; a leader that no longer
 //! hears a quorum steps down by itself, so a half-connected leader does not stand in the way.
 
-use crate::core::{Paxos, RoleState};
+use crate::core::{Output, Paxos, RoleState};
 use crate::leader::Leadership;
+use crate::membership::Policy;
 use crate::message::Message;
 use crate::record::Record;
-use crate::types::{Ballot, NodeId};
+use crate::types::{Ballot, NodeId, Slot};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
@@ -18,12 +19,20 @@ use alloc::collections::BTreeSet;
 pub(crate) struct Canvass {
     pub(crate) ballot: Ballot,
     pub(crate) granted: BTreeSet<NodeId>,
+    /// An active voter would not follow.
+    is_denied: bool,
+    /// When it was asked.
+    asked_tick: u64,
 }
 
 impl Paxos {
     pub(crate) fn reset_election_timer(&mut self) {
         let spread = self.config.election_ticks_max - self.config.election_ticks_min + 1;
-        let wait = u64::from(self.config.election_ticks_min) + self.draw(u64::from(spread));
+        let least = match self.membership.policy {
+            Policy::Paxos => self.config.election_ticks_min,
+            Policy::Passive => self.config.takeover_ticks,
+        };
+        let wait = u64::from(least) + self.draw(u64::from(spread));
         self.election_tick = self.now + wait;
     }
 
@@ -46,11 +55,25 @@ impl Paxos {
         }
         self.leader_known = false;
         self.reset_election_timer();
-        if self.membership.is_voter(self.config.node) {
+        if self.may_lead() && !self.is_disk_stalled() {
             self.canvass();
         } else if !matches!(self.role, RoleState::Follower) {
             self.step_down();
         }
+    }
+
+    /// Whether this node counts, so that it may ask to lead. Under the passive policy only an active voter holds
+    /// everything that was acknowledged.
+    pub(crate) fn may_lead(&self) -> bool {
+        match self.membership.policy {
+            Policy::Paxos => self.membership.is_voter(self.config.node),
+            Policy::Passive => self.membership.is_active(self.config.node),
+        }
+    }
+
+    /// Whether the own disk has been silent for so long that this node should not lead.
+    pub(crate) fn is_disk_stalled(&self) -> bool {
+        self.persistence.stalled_ticks(self.now) >= self.config.disk_stall_ticks
     }
 
     fn canvass(&mut self) {
@@ -58,15 +81,27 @@ impl Paxos {
         let round = self.promised.round.max(self.round_seen) + 1;
         let ballot = Ballot { round, node: self.config.node };
         let granted = BTreeSet::from([self.config.node]);
-        self.role = RoleState::Canvassing(Canvass { ballot, granted });
+        let (is_denied, asked_tick) = (false, self.now);
+        self.role = RoleState::Canvassing(Canvass { ballot, granted, is_denied, asked_tick });
+        let membership = self.membership_slot;
         for peer in self.others() {
-            self.send(peer, Message::Canvass { ballot });
+            self.send(peer, Message::Canvass { ballot, membership });
         }
     }
 
-    pub(crate) fn on_canvass(&mut self, from: NodeId, ballot: Ballot) {
+    pub(crate) fn on_canvass(&mut self, from: NodeId, ballot: Ballot, membership: Slot) {
+        let (slot, standing) = (self.membership_slot, self.membership.standing(from));
+        if standing.is_none() && slot > membership {
+            let removed = self.membership.removed.contains(&from);
+            self.send(from, Message::NotMember { slot, removed });
+            return;
+        }
+        // Who was dropped may lack what was acknowledged since.
+        let was_dropped = self.membership.policy == Policy::Passive
+            && slot > membership
+            && !self.membership.is_active(from);
         let silent = self.now - self.leader_heard_tick >= u64::from(self.config.election_ticks_min);
-        let granted = ballot > self.promised && !self.is_leading() && silent;
+        let granted = ballot > self.promised && !self.is_leading() && silent && !was_dropped;
         let promised = self.promised;
         self.send(from, Message::CanvassReply { ballot, granted, promised });
     }
@@ -81,28 +116,64 @@ impl Paxos {
         self.round_seen = self.round_seen.max(promised.round);
         if let RoleState::Canvassing(canvass) = &mut self.role
             && canvass.ballot == ballot
-            && granted
         {
-            canvass.granted.insert(from);
+            if granted {
+                canvass.granted.insert(from);
+            } else {
+                canvass.is_denied |= self.membership.is_active(from);
+            }
         }
     }
 
     /// Goes from canvassing to phase 1 once a quorum would follow, and from phase 1 to leading.
     pub(crate) fn flush_election(&mut self) {
         if let RoleState::Canvassing(canvass) = &self.role
-            && self.membership.has_quorum(|id| canvass.granted.contains(&id))
+            && self.is_wanted(canvass)
         {
-            let ballot = canvass.ballot;
-            self.prepare(ballot);
+            let (ballot, granted) = (canvass.ballot, canvass.granted.clone());
+            self.prepare(ballot, granted);
         }
         self.flush_preparing();
     }
 
-    fn prepare(&mut self, ballot: Ballot) {
+    /// Whether enough would follow. Under the passive policy one is enough, but whoever is there is heard first,
+    /// and a single one that knows better prevents it.
+    fn is_wanted(&self, canvass: &Canvass) -> bool {
+        let granted = |id| canvass.granted.contains(&id);
+        match self.membership.policy {
+            Policy::Paxos => self.membership.has_quorum(granted),
+            Policy::Passive => {
+                let patience = u64::from(self.config.election_ticks_min / 2);
+                !canvass.is_denied
+                    && (self.membership.active().all(granted)
+                        || self.now >= canvass.asked_tick + patience)
+            }
+        }
+    }
+
+    /// The leader of `ballot` wants this node to lead in its place: no need to ask who would follow.
+    pub(crate) fn on_take_over(&mut self, from: NodeId, ballot: Ballot) {
+        let follows = matches!(self.role, RoleState::Follower) && self.leader() == Some(from);
+        if !follows || ballot != self.promised || !self.may_lead() {
+            return;
+        }
+        let round = self.promised.round.max(self.round_seen) + 1;
+        let everybody = self.membership.active().collect();
+        self.prepare(Ballot { round, node: self.config.node }, everybody);
+    }
+
+    /// The group has gone on without this node, says somebody who knows a later membership.
+    pub(crate) fn on_not_member(&mut self, slot: Slot, removed: bool) {
+        if slot > self.membership_slot {
+            self.outputs.push(Output::NotMember { removed });
+        }
+    }
+
+    fn prepare(&mut self, ballot: Ballot, asked: BTreeSet<NodeId>) {
         assert!(ballot > self.promised && ballot.node == self.config.node);
         self.promise(ballot);
         self.reset_election_timer();
-        self.role = RoleState::Owning(Box::new(Leadership::new(ballot)));
+        self.role = RoleState::Owning(Box::new(Leadership::new(ballot, asked)));
         self.on_membership();
     }
 
@@ -118,8 +189,9 @@ impl Paxos {
         self.promise_id = self.persistence.current_id();
     }
 
-    pub(crate) fn on_refuse(&mut self, promised: Ballot) {
+    pub(crate) fn on_refuse(&mut self, from: NodeId, promised: Ballot) {
         self.round_seen = self.round_seen.max(promised.round);
+        self.ask_promise_again(from, promised);
         if let RoleState::Owning(l) = &self.role
             && l.ballot < promised
         {

@@ -1,10 +1,11 @@
 //! The owner of a ballot: phase 1, phase 2, and what its followers have.
 
 use crate::config::PlantedBug;
-use crate::core::{Change, MemberStatus, Output, Paxos, ProposalId, RoleState};
+use crate::core::{MemberStatus, Output, Paxos, ProposalId, RoleState};
+use crate::membership::{Ancestor, Membership, Policy};
 use crate::message::Message;
-use crate::types::{Ballot, Entry, Member, Membership, NodeId, Payload, Slot};
-use alloc::collections::{BTreeMap, VecDeque};
+use crate::types::{Ballot, Entry, NodeId, Payload, Slot};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -26,16 +27,23 @@ pub(crate) struct Leadership {
     reach_from: Option<NodeId>,
     /// Whether the own promise is durable, so that this ballot is asked for at all.
     own_promise_durable: bool,
+    /// Who is there: under the passive policy all of them must promise before this node leads.
+    asked: BTreeSet<NodeId>,
     /// What promises told of slots not yet proposed: the value with the highest ballot for each.
-    recovered: BTreeMap<Slot, Entry>,
-    peers: BTreeMap<NodeId, Peer>,
+    pub(crate) recovered: BTreeMap<Slot, Entry>,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// The slot of the first entry that is this leader's own; once it is decided so is everything
     /// that was ever decided before.
     pub(crate) own_slot: Option<Slot>,
     /// The slot of a membership that is proposed and not yet decided.
-    barrier: Option<Slot>,
+    pub(crate) barrier: Option<Slot>,
     /// A membership to propose.
-    change: Option<Membership>,
+    pub(crate) change: Option<Membership>,
+    /// When a change of membership was last made that nobody asked for.
+    pub(crate) changed_tick: u64,
+    /// Leadership is being handed to somebody, until this tick; nothing new is proposed meanwhile.
+    pub(crate) handover: Option<(NodeId, u64)>,
+    pub(crate) handover_told_tick: u64,
     waiting: VecDeque<(ProposalId, Bytes)>,
     waiting_bytes: usize,
     undecided_bytes: usize,
@@ -45,21 +53,23 @@ pub(crate) struct Leadership {
 
 /// What the owner of a ballot knows of somebody else.
 #[derive(Debug)]
-struct Peer {
+pub(crate) struct Peer {
     /// It promised, and told everything.
-    has_promised: bool,
+    pub(crate) has_promised: bool,
     /// From which slot on it is still to tell what it accepted.
     promise_next: Slot,
     /// The next slot to send.
     next: Slot,
     /// It holds every slot up to here, durably.
-    acked: Slot,
+    pub(crate) acked: Slot,
     /// Sent and not answered: the last slot of each message, and its bytes.
     inflight: VecDeque<(Slot, usize)>,
     inflight_bytes: usize,
     /// The decided slot it was told last.
     decided_told: Slot,
-    heard_tick: u64,
+    pub(crate) heard_tick: u64,
+    /// Nothing came back for what was sent: one message at a time until something does.
+    is_probing: bool,
     /// When it last answered something new, or was sent something with nothing under way.
     progress_tick: u64,
     /// The last probe it answered.
@@ -79,6 +89,7 @@ impl Peer {
             inflight_bytes: 0,
             decided_told: Slot::ZERO,
             heard_tick: now,
+            is_probing: false,
             progress_tick: now,
             probe: 0,
             repeats: 0,
@@ -96,6 +107,7 @@ impl Peer {
         if upto > self.acked {
             self.acked = upto;
             self.progress_tick = now;
+            self.is_probing = false;
         } else {
             self.repeats += 1;
         }
@@ -110,18 +122,22 @@ impl Peer {
 }
 
 impl Leadership {
-    pub(crate) fn new(ballot: Ballot) -> Leadership {
+    pub(crate) fn new(ballot: Ballot, asked: BTreeSet<NodeId>) -> Leadership {
         Leadership {
             ballot,
             is_leading: false,
             must_reach: Slot::ZERO,
             reach_from: None,
             own_promise_durable: false,
+            asked,
             recovered: BTreeMap::new(),
             peers: BTreeMap::new(),
             own_slot: None,
             barrier: None,
             change: None,
+            changed_tick: 0,
+            handover: None,
+            handover_told_tick: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             undecided_bytes: 0,
@@ -139,7 +155,7 @@ impl Leadership {
         }
     }
 
-    fn has_promised(&self, node: NodeId) -> bool {
+    pub(crate) fn has_promised(&self, node: NodeId) -> bool {
         if node == self.ballot.node {
             return self.own_promise_durable;
         }
@@ -147,13 +163,28 @@ impl Leadership {
     }
 }
 
+/// What a [`Message::Promise`] tells.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) slot: Slot,
+    pub(crate) decided: Slot,
+    pub(crate) last: Slot,
+    pub(crate) governed: Ancestor,
+    pub(crate) entries: Vec<Entry>,
+}
+
 /// Phase 1.
 impl Paxos {
     /// Starts asking newcomers, after the membership has changed or a ballot was made.
     pub(crate) fn on_membership(&mut self) {
         let (others, now, next) = (self.others(), self.now, self.decided.next());
-        let membership = &self.membership;
+        let Paxos { membership, membership_slot: slot, outputs, .. } = self;
         if let RoleState::Owning(l) = &mut self.role {
+            for node in l.peers.keys().filter(|node| !membership.members.contains_key(node)) {
+                let removed = membership.removed.contains(node);
+                let message = Message::NotMember { slot: *slot, removed };
+                outputs.push(Output::Send { to: *node, message });
+            }
             l.peers.retain(|node, _| membership.members.contains_key(node));
             for node in others {
                 l.peers.entry(node).or_insert_with(|| Peer::new(next, now));
@@ -188,15 +219,11 @@ impl Paxos {
         }
     }
 
-    pub(crate) fn on_promise(
-        &mut self,
-        from: NodeId,
-        ballot: Ballot,
-        slot: Slot,
-        decided: Slot,
-        last: Slot,
-        entries: Vec<Entry>,
-    ) {
+    pub(crate) fn on_promise(&mut self, from: NodeId, ballot: Ballot, told: Told) {
+        let Told { slot, decided, last, governed, entries } = told;
+        if self.tell_diverged(from, ballot, governed) {
+            return;
+        }
         let any = self.config.is_planted(PlantedBug::AdoptAnyBallot);
         let (now, own_decided, own_accepted) = (self.now, self.decided, self.accepted);
         let RoleState::Owning(l) = &mut self.role else { return };
@@ -241,15 +268,54 @@ impl Paxos {
         }
     }
 
+    /// Under the passive policy: whether `from` descends from a membership that this leader's does not descend
+    /// from, so that one of the two went on apart. It is told.
+    fn tell_diverged(&mut self, from: NodeId, ballot: Ballot, governed: Ancestor) -> bool {
+        let RoleState::Owning(l) = &self.role else { return false };
+        let concerns = l.ballot == ballot && l.is_leading && l.own_slot.is_some();
+        if self.membership.policy == Policy::Paxos || !concerns || governed.slot == Slot::ZERO {
+            return false;
+        }
+        let lineage = self.membership.lineage(self.membership_slot);
+        if lineage.contains(&governed) {
+            return false;
+        }
+        self.send(from, Message::Diverged { ballot, lineage });
+        true
+    }
+
+    /// A node that should have promised this ballot has not, or no longer.
+    pub(crate) fn ask_promise_again(&mut self, from: NodeId, promised: Ballot) {
+        let (now, next) = (self.now, self.decided.next());
+        if let RoleState::Owning(l) = &mut self.role
+            && promised < l.ballot
+            && let Some(peer) = l.peers.get_mut(&from)
+            && peer.has_promised
+        {
+            *peer = Peer::new(next, now);
+        }
+    }
+
     fn try_lead(&mut self) {
         let RoleState::Owning(l) = &self.role else { return };
-        if !self.membership.has_quorum(|id| l.has_promised(id)) {
+        let has_promised = |id| l.has_promised(id);
+        if !self.membership.may_elect(has_promised) {
+            return;
+        }
+        let all_there = || l.asked.iter().all(|id| has_promised(*id) || !l.peers.contains_key(id));
+        if self.membership.policy == Policy::Passive
+            && !(has_promised(self.config.node) && all_there())
+        {
             return;
         }
         if self.decided < l.must_reach {
             if let (Some(peer), false) = (l.reach_from, self.is_catching_up()) {
                 self.ask_catch_up(peer);
             }
+            return;
+        }
+        if !self.may_lead() {
+            self.step_down();
             return;
         }
         self.lead();
@@ -272,10 +338,13 @@ impl Paxos {
             l.recovered.clear();
         }
         l.is_leading = true;
+        l.changed_tick = self.now;
         l.heartbeat_tick = self.now;
         self.leader_known = true;
+        let passive = self.membership.policy == Policy::Passive;
         for peer in l.peers.values_mut() {
-            peer.heard_tick = self.now;
+            // Under the passive policy whoever has not answered by now is not waited for.
+            peer.heard_tick = if passive && !peer.has_promised { 0 } else { self.now };
         }
         self.send_heartbeats();
     }
@@ -312,60 +381,6 @@ impl Paxos {
         }
     }
 
-    pub(crate) fn on_change(&mut self, change: Change) {
-        if !self.is_settled() {
-            return;
-        }
-        let mut membership = self.membership.clone();
-        match change {
-            Change::Join { node, address } => {
-                membership
-                    .members
-                    .entry(node)
-                    .and_modify(|member| member.address.clone_from(&address))
-                    .or_insert(Member { address, voter: false });
-            }
-        }
-        self.change_membership(membership);
-    }
-
-    /// Proposes `membership`, unless it is the present one or another change is under way.
-    fn change_membership(&mut self, mut membership: Membership) {
-        let is_news = membership.members != self.membership.members;
-        membership.base = self.membership_slot;
-        if let RoleState::Owning(l) = &mut self.role
-            && l.barrier.is_none()
-            && is_news
-        {
-            l.change = Some(membership);
-        }
-    }
-
-    /// Makes one learner that has caught up a voter.
-    fn promote_learner(&mut self) {
-        if !self.is_settled() {
-            return;
-        }
-        let lag = self.config.promote_lag_slots;
-        let RoleState::Owning(l) = &self.role else { return };
-        let (now, patience) = (self.now, u64::from(self.config.election_ticks_min));
-        let ready = self.membership.members.iter().find(|(node, member)| {
-            !member.voter
-                && l.peers.get(node).is_some_and(|peer| {
-                    peer.has_promised
-                        && peer.acked.0 + lag >= self.accepted.0
-                        && now - peer.heard_tick < patience
-                })
-        });
-        if let Some((node, _)) = ready {
-            let mut membership = self.membership.clone();
-            if let Some(member) = membership.members.get_mut(node) {
-                member.voter = true;
-            }
-            self.change_membership(membership);
-        }
-    }
-
     /// Proposes what can be proposed: first what was found accepted, then an entry of one's own, then
     /// what waits.
     pub(crate) fn propose_waiting(&mut self) {
@@ -390,7 +405,10 @@ impl Paxos {
         let stale_stays = self.config.is_planted(PlantedBug::StaleMembershipStays);
         let base = self.membership_slot;
         let RoleState::Owning(l) = &mut self.role else { return None };
-        let may_propose = self.membership.has_quorum(|id| l.has_promised(id))
+        let unasked = self.config.is_planted(PlantedBug::NewQuorumUnasked);
+        let may_propose = (unasked
+            || self.membership.policy == Policy::Passive
+            || self.membership.has_quorum(|id| l.has_promised(id)))
             && (l.barrier.is_none() || no_barrier);
         if !may_propose {
             return None;
@@ -418,6 +436,9 @@ impl Paxos {
         }
         if let Some(membership) = l.change.take_if(|change| change.base == base) {
             return Some(Payload::Membership(membership));
+        }
+        if l.handover.is_some() {
+            return None;
         }
         let (_, command) = l.waiting.pop_front()?;
         l.waiting_bytes -= command.len();
@@ -463,9 +484,13 @@ impl Paxos {
         } else {
             self.accepted_durable()
         };
+        let learners_vote = self.config.is_planted(PlantedBug::LearnersVote);
         let mut held = Vec::new();
-        for (node, member) in &self.membership.members {
-            if !member.voter && !self.config.is_planted(PlantedBug::LearnersVote) {
+        for node in self.membership.members.keys() {
+            if !self.membership.is_voter(*node) && !learners_vote {
+                continue;
+            }
+            if self.is_dropped(l, *node) {
                 continue;
             }
             if *node == self.config.node {
@@ -480,7 +505,29 @@ impl Paxos {
             }
         }
         held.sort_unstable_by(|a, b| b.cmp(a));
-        held.get(self.membership.quorum() - 1).copied().unwrap_or(Slot::ZERO)
+        let careless = self.config.is_planted(PlantedBug::EvictByOpinion);
+        let quorum = match self.membership.policy {
+            Policy::Paxos if careless => {
+                let patience = u64::from(self.config.election_ticks_max);
+                let heard = |p: &Peer| self.now - p.heard_tick <= patience;
+                let voters = self.membership.voters();
+                let heard = voters.filter(|id| l.peers.get(id).is_none_or(heard)).count();
+                heard / 2 + 1
+            }
+            Policy::Paxos => self.membership.quorum(),
+            Policy::Passive => held.len(),
+        };
+        held.get(quorum - 1).copied().unwrap_or(Slot::ZERO)
+    }
+
+    /// Under the passive policy: whether the membership that is proposed drops `node`. It is decided by those that
+    /// remain, and so is all that stands before it.
+    fn is_dropped(&self, l: &Leadership, node: NodeId) -> bool {
+        if self.membership.policy == Policy::Paxos {
+            return false;
+        }
+        let proposed = l.barrier.and_then(|slot| self.log.get(slot));
+        matches!(proposed, Some(Entry { payload: Payload::Membership(m), .. }) if !m.is_active(node))
     }
 
     pub(crate) fn on_accepted(&mut self, from: NodeId, ballot: Ballot, upto: Slot, gap: bool) {
@@ -533,6 +580,7 @@ impl Paxos {
             while peer.next <= *accepted
                 && peer.next >= log.first()
                 && peer.inflight_bytes < config.inflight_bytes_max
+                && !(peer.is_probing && !peer.inflight.is_empty())
             {
                 let (entries, bytes) = log.chunk(peer.next, *accepted, config.chunk_bytes_max);
                 let first = peer.next;
@@ -569,6 +617,7 @@ impl Paxos {
         for peer in l.peers.values_mut().filter(|peer| peer.has_promised) {
             if peer.acked < accepted && now >= peer.progress_tick + again {
                 peer.rewind(peer.acked.next(), now);
+                peer.is_probing = true;
             }
         }
         let (is_leading, may_ask) = (l.is_leading, l.own_promise_durable);
@@ -577,7 +626,7 @@ impl Paxos {
         }
         if is_leading {
             self.send_heartbeats();
-            self.promote_learner();
+            self.tick_changes();
         }
     }
 
@@ -608,6 +657,9 @@ impl Paxos {
     /// Whether a quorum was heard within an election time: a leader that is not does not lead.
     pub(crate) fn hears_quorum(&self) -> bool {
         let RoleState::Owning(l) = &self.role else { return false };
+        if self.membership.policy == Policy::Passive {
+            return true;
+        }
         let patience = u64::from(self.config.election_ticks_max);
         self.membership.has_quorum(|id| {
             id == self.config.node

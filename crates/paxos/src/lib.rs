@@ -4,12 +4,14 @@
 extern crate alloc;
 
 mod acceptor;
+mod change;
 pub mod codec;
 mod config;
 mod core;
 mod election;
 mod leader;
 mod log;
+mod membership;
 mod message;
 mod persist;
 mod reads;
@@ -18,9 +20,12 @@ mod types;
 
 pub use crate::config::{Config, PlantedBug};
 pub use crate::core::{
-    Change, Input, MemberStatus, Output, Paxos, ProposalId, ReadId, Role, Status,
+    ChangeId, Input, MemberStatus, Output, Paxos, ProposalId, ReadId, Role, Status,
+};
+pub use crate::membership::{
+    Ancestor, Change, HISTORY_MAX, LEVEL_MAX, Member, Membership, Policy, Refusal, Standing, View,
 };
 pub use crate::message::Message;
 pub use crate::persist::PersistId;
-pub use crate::record::{Durable, Record};
-pub use crate::types::{Ballot, Entry, Member, Membership, NodeId, Payload, Slot};
+pub use crate::record::{Base, Durable, Record};
+pub use crate::types::{Ballot, Entry, NodeId, Payload, Slot};

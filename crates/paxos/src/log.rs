@@ -56,6 +56,24 @@ impl LogWindow {
         }
     }
 
+    /// Forgets everything, for a planted bug.
+    pub(crate) fn forget(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// Lets everything up to `slot` go, held or not; what comes after stays.
+    pub(crate) fn begin_after(&mut self, slot: Slot) {
+        while self.first <= slot {
+            match self.entries.pop_front() {
+                Some(entry) => self.bytes -= entry.payload.cost_bytes(),
+                None => break,
+            }
+            self.first = self.first.next();
+        }
+        self.first = self.first.max(slot.next());
+    }
+
     /// Entries from `from` to `upto`, at most `bytes_max` of them but at least one if there is one.
     pub(crate) fn chunk(&self, from: Slot, upto: Slot, bytes_max: usize) -> (Vec<Entry>, usize) {
         let mut entries = Vec::new();

@@ -1,5 +1,6 @@
 //! What nodes say to each other. Every message may be lost, delayed, repeated or overtaken.
 
+use crate::membership::Ancestor;
 use crate::types::{Ballot, Entry, Slot};
 use alloc::vec::Vec;
 
@@ -11,6 +12,8 @@ pub enum Message {
     Canvass {
         /// The ballot the sender would use.
         ballot: Ballot,
+        /// The slot of the membership it knows.
+        membership: Slot,
     },
     /// The answer to [`Message::Canvass`].
     CanvassReply {
@@ -39,6 +42,8 @@ pub enum Message {
         decided: Slot,
         /// The sender's last accepted slot.
         last: Slot,
+        /// The membership that governs at the sender.
+        governed: Ancestor,
         /// What it accepted, from `max(from, decided + 1)` on: contiguous, perhaps cut short of
         /// `last`.
         entries: Vec<Entry>,
@@ -100,6 +105,30 @@ pub enum Message {
         /// Decided values.
         entries: Vec<Entry>,
     },
+    /// The entries asked for are no longer in the sender's log, which begins after `floor`.
+    Compacted {
+        /// The last slot that was cut.
+        floor: Slot,
+    },
+    /// The receiver takes no part, as of the membership decided in `slot`.
+    NotMember {
+        /// The membership's slot.
+        slot: Slot,
+        /// It was removed by hand or replaced, and will not be let in again.
+        removed: bool,
+    },
+    /// Lead now: the leader of `ballot` steps aside for the receiver.
+    TakeOver {
+        /// The sender's ballot.
+        ballot: Ballot,
+    },
+    /// The receiver went on apart from the sender's group (passive policy).
+    Diverged {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The memberships of the sender's log, latest last.
+        lineage: Vec<Ancestor>,
+    },
     /// At which slot may a read that begins now be served?
     ReadIndex {
         /// The sender's name for the question.
@@ -129,6 +158,10 @@ impl Message {
             Message::Refuse { .. } => "refuse",
             Message::CatchUp { .. } => "catch_up",
             Message::CatchUpReply { .. } => "catch_up_reply",
+            Message::Compacted { .. } => "compacted",
+            Message::NotMember { .. } => "not_member",
+            Message::TakeOver { .. } => "take_over",
+            Message::Diverged { .. } => "diverged",
             Message::ReadIndex { .. } => "read_index",
             Message::ReadIndexReply { .. } => "read_index_reply",
         }

@@ -13,7 +13,7 @@ pub struct PersistId(pub u64);
 ///
 /// Invariants:
 /// 1. Batches become durable in order.
-/// 2. A slot counts as durable only when no batch under way, nor the open one, holds a record for it
+/// 2. A slot counts as durable only when no batch under way, nor the open one, holds a record (or a base) for it
 ///    or for a slot before it.
 #[derive(Debug, Default)]
 pub(crate) struct Persistence {
@@ -23,13 +23,20 @@ pub(crate) struct Persistence {
     done_id: PersistId,
     /// Batches under way, and the lowest slot each holds.
     under_way: VecDeque<(PersistId, Option<Slot>)>,
+    /// Since when nothing under way has become durable.
+    waiting_since: u64,
 }
 
 impl Persistence {
     /// Adds a record to the batch that is being filled.
     pub(crate) fn add(&mut self, record: Record) {
-        if let Record::Accept(slot, _) = &record {
-            self.open_first = Some(self.open_first.map_or(*slot, |first| first.min(*slot)));
+        let slot = match &record {
+            Record::Accept(slot, _) => Some(*slot),
+            Record::Base(base) => Some(base.slot),
+            Record::Promise(_) | Record::Decided(_) => None,
+        };
+        if let Some(slot) = slot {
+            self.open_first = Some(self.open_first.map_or(slot, |first| first.min(slot)));
         }
         self.open.push(record);
     }
@@ -50,9 +57,12 @@ impl Persistence {
     }
 
     /// Closes the batch being filled.
-    pub(crate) fn close(&mut self) -> Option<(PersistId, Vec<Record>)> {
+    pub(crate) fn close(&mut self, now: u64) -> Option<(PersistId, Vec<Record>)> {
         if self.open.is_empty() {
             return None;
+        }
+        if self.under_way.is_empty() {
+            self.waiting_since = now;
         }
         self.last_id = PersistId(self.last_id.0 + 1);
         self.under_way.push_back((self.last_id, self.open_first.take()));
@@ -63,12 +73,18 @@ impl Persistence {
     ///
     /// # Panics
     /// If no such batch was handed out.
-    pub(crate) fn done(&mut self, id: PersistId) {
+    pub(crate) fn done(&mut self, id: PersistId, now: u64) {
         assert!(id <= self.last_id, "a batch that was never written cannot be durable");
         self.done_id = self.done_id.max(id);
+        self.waiting_since = now;
         while self.under_way.front().is_some_and(|(first, _)| *first <= self.done_id) {
             self.under_way.pop_front();
         }
+    }
+
+    /// For how long the disk has been silent about batches it was given, in ticks.
+    pub(crate) fn stalled_ticks(&self, now: u64) -> u64 {
+        if self.under_way.is_empty() { 0 } else { now - self.waiting_since }
     }
 
     /// The last slot such that it and all before it are durable, given the last slot of the log.

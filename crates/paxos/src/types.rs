@@ -1,7 +1,6 @@
-//! The words of the protocol: nodes, ballots, slots, entries, membership.
+//! The words of the protocol: nodes, ballots, slots, entries.
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
+use crate::membership::Membership;
 use bytes::Bytes;
 use core::fmt;
 
@@ -87,9 +86,7 @@ impl Payload {
             + match self {
                 Payload::Blank => 0,
                 Payload::Command(bytes) => bytes.len(),
-                Payload::Membership(membership) => {
-                    membership.members.values().map(|m| m.address.len() + 32).sum()
-                }
+                Payload::Membership(membership) => membership.cost_bytes(),
             }
     }
 }
@@ -101,53 +98,4 @@ pub struct Entry {
     pub ballot: Ballot,
     /// The value.
     pub payload: Payload,
-}
-
-/// One participant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Where it listens, `host:port`; the core only carries it.
-    pub address: String,
-    /// Whether it counts for quorums; a learner only follows.
-    pub voter: bool,
-}
-
-/// Who takes part: voters, which count for quorums, and learners, which only follow.
-///
-/// It governs every slot after the one it is decided in, up to the next membership.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Membership {
-    /// The slot of the membership it was made from, and takes the place of. An entry with another base
-    /// than the membership governing its slot was proposed by an outdated leader, to itself.
-    pub base: Slot,
-    /// The participants by id.
-    pub members: BTreeMap<NodeId, Member>,
-}
-
-impl Membership {
-    /// A group of one voter.
-    pub fn founding(node: NodeId, address: impl Into<String>) -> Membership {
-        let member = Member { address: address.into(), voter: true };
-        Membership { base: Slot::ZERO, members: BTreeMap::from([(node, member)]) }
-    }
-
-    /// The voters, in order of id.
-    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.members.iter().filter(|(_, m)| m.voter).map(|(id, _)| *id)
-    }
-
-    /// Whether `node` counts for quorums.
-    pub fn is_voter(&self, node: NodeId) -> bool {
-        self.members.get(&node).is_some_and(|m| m.voter)
-    }
-
-    /// How many voters make a majority; any two majorities share a voter.
-    pub fn quorum(&self) -> usize {
-        self.voters().count() / 2 + 1
-    }
-
-    /// Whether the voters for whom `holds` is true make a majority. Never with no voters.
-    pub fn has_quorum(&self, mut holds: impl FnMut(NodeId) -> bool) -> bool {
-        self.voters().filter(|id| holds(*id)).count() >= self.quorum()
-    }
 }

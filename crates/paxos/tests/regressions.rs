@@ -84,6 +84,7 @@ fn a_new_leader_adopts_the_value_of_the_highest_ballot() {
             from,
             decided: Slot(1),
             last: Slot(2),
+            governed: group::governed(),
             entries: vec![Entry {
                 ballot: Ballot { round: 1, node: id(node) },
                 payload: group::command(text),
@@ -101,7 +102,7 @@ fn a_new_leader_adopts_the_value_of_the_highest_ballot() {
 fn prepare_of(group: &mut Group, n: u64, voters: &[u64]) -> (Ballot, Slot) {
     group.tick_until_canvass(n);
     let canvass = group.wire.iter().rev().find_map(|(_, _, m)| match m {
-        Message::Canvass { ballot } => Some(*ballot),
+        Message::Canvass { ballot, .. } => Some(*ballot),
         _ => None,
     });
     let ballot = canvass.expect("it canvasses");
@@ -350,8 +351,14 @@ fn a_follower_takes_for_decided_only_what_it_accepted_in_the_leaders_ballot() {
 fn a_late_promise_does_not_move_the_decided_slot_back() {
     let mut group = Group::new(3, None);
     let (ballot, from) = prepare_of(&mut group, 1, &[2]);
-    let promise =
-        |decided| Message::Promise { ballot, from, decided, last: decided, entries: Vec::new() };
+    let promise = |decided| Message::Promise {
+        ballot,
+        from,
+        decided,
+        last: decided,
+        governed: group::governed(),
+        entries: Vec::new(),
+    };
     group.step(1, Input::Message { from: id(2), message: promise(Slot(1)) });
     assert!(group.is_leader(1));
     let upto = group.node(1).core.status().accepted;
@@ -377,7 +384,10 @@ fn an_equal_ballot_is_no_grant() {
         group.tick(2);
     }
     group.wire.clear();
-    group.step(2, Input::Message { from: id(3), message: Message::Canvass { ballot } });
+    group.step(
+        2,
+        Input::Message { from: id(3), message: Message::Canvass { ballot, membership: Slot(1) } },
+    );
     let granted =
         group.wire.iter().any(|(_, _, m)| matches!(m, Message::CanvassReply { granted: true, .. }));
     assert!(!granted);
@@ -505,6 +515,7 @@ fn a_late_promise_decides_nothing_by_itself() {
             from,
             decided,
             last: decided,
+            governed: group::governed(),
             entries: Vec::new(),
         };
         for node in [2, 3] {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use paxos::{
-    Ballot, Change, Config, Durable, Entry, Input, Member, Membership, Message, NodeId, Output,
-    Paxos, Payload, PersistId, PlantedBug, ProposalId, ReadId, Record, Slot,
+    Ancestor, Ballot, Base, Change, ChangeId, Config, Durable, Entry, Input, Member, Membership,
+    Message, NodeId, Output, Paxos, Payload, PersistId, PlantedBug, Policy, ProposalId, ReadId,
+    Record, Refusal, Slot, Standing,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,6 +20,15 @@ pub(crate) struct Node {
     pub(crate) delivered: Vec<(Slot, Payload)>,
     pub(crate) ready: Vec<(ReadId, Slot)>,
     pub(crate) refused: Vec<ProposalId>,
+    pub(crate) changes_refused: Vec<Refusal>,
+    /// Whom it was told to get a snapshot from.
+    pub(crate) snapshot_needed: Option<NodeId>,
+    pub(crate) installed: Vec<Slot>,
+    /// Whether the group went on without it, and whether for good.
+    pub(crate) not_member: Option<bool>,
+    pub(crate) diverged: Option<Slot>,
+    pub(crate) overwritten: Vec<(Slot, Entry)>,
+    pub(crate) unsupported: Option<u32>,
 }
 
 /// The group.
@@ -28,11 +38,16 @@ pub(crate) struct Group {
     pub(crate) wire: VecDeque<(NodeId, NodeId, Message)>,
     /// Whether disks are instant.
     pub(crate) instant_disks: bool,
-    founding: Membership,
+    pub(crate) founding: Membership,
 }
 
 pub(crate) fn id(n: u64) -> NodeId {
     NodeId(n)
+}
+
+/// What the founders' membership is to those that descend from it.
+pub(crate) fn governed() -> Ancestor {
+    Ancestor { slot: Slot(1), ballot: Ballot::ZERO, own_slot: Slot::ZERO }
 }
 
 pub(crate) fn command(text: &str) -> Payload {
@@ -46,8 +61,12 @@ impl Group {
     }
 
     pub(crate) fn with(voters: u64, adjust: impl Fn(&mut Config)) -> Group {
-        let member = |n| (id(n), Member { address: format!("node{n}:1"), voter: true });
-        let founding = Membership { base: Slot::ZERO, members: (1..=voters).map(member).collect() };
+        Group::under(Policy::Paxos, voters, adjust)
+    }
+
+    pub(crate) fn under(policy: Policy, voters: u64, adjust: impl Fn(&mut Config)) -> Group {
+        let member = |n| (id(n), Member::new(format!("node{n}:1"), Standing::Voter));
+        let founding = Membership::of(policy, (1..=voters).map(member));
         let mut group = Group {
             nodes: BTreeMap::new(),
             wire: VecDeque::new(),
@@ -81,6 +100,13 @@ impl Group {
             delivered: Vec::new(),
             ready: Vec::new(),
             refused: Vec::new(),
+            changes_refused: Vec::new(),
+            snapshot_needed: None,
+            installed: Vec::new(),
+            not_member: None,
+            diverged: None,
+            overwritten: Vec::new(),
+            unsupported: None,
         };
         self.nodes.insert(id(n), node);
     }
@@ -101,6 +127,13 @@ impl Group {
                 Output::Send { to, message } => self.wire.push_back((id(n), to, message)),
                 Output::Decided { slot, payload } => node.delivered.push((slot, payload)),
                 Output::Refused { id, .. } => node.refused.push(id),
+                Output::ChangeRefused { reason, .. } => node.changes_refused.push(reason),
+                Output::NeedSnapshot { from } => node.snapshot_needed = Some(from),
+                Output::Installed { slot } => node.installed.push(slot),
+                Output::NotMember { removed } => node.not_member = Some(removed),
+                Output::Unsupported { level } => node.unsupported = Some(level),
+                Output::Overwritten { slot, entry } => node.overwritten.push((slot, entry)),
+                Output::Diverged { from } => node.diverged = Some(from),
                 Output::ReadReady { id, slot } => node.ready.push((id, slot)),
                 Output::Fetch { to, from, upto, .. } => fetches.push((to, from, upto)),
             }
@@ -226,8 +259,12 @@ impl Group {
     }
 
     pub(crate) fn join(&mut self, leader: u64, n: u64) {
-        let change = Change::Join { node: id(n), address: format!("node{n}:1") };
-        self.step(leader, Input::Change(change));
+        self.change(leader, Change::Join { node: id(n), address: format!("node{n}:1") });
+    }
+
+    /// Asks `n` for a change, as somebody who wants to know of a refusal.
+    pub(crate) fn change(&mut self, n: u64, change: Change) {
+        self.step(n, Input::Change { id: ChangeId(1), change });
     }
 
     pub(crate) fn decided(&self, n: u64) -> Slot {
@@ -266,9 +303,15 @@ fn durable(disk: &[Record]) -> Durable {
             Record::Promise(ballot) => durable.promised = durable.promised.max(*ballot),
             Record::Decided(slot) => durable.decided = durable.decided.max(*slot),
             Record::Accept(..) => {}
+            Record::Base(Base { slot, promised, membership }) => {
+                durable.promised = durable.promised.max(*promised);
+                durable.decided = durable.decided.max(*slot);
+                durable.floor = *slot;
+                durable.membership = membership.clone();
+            }
         }
     }
-    let mut slot = Slot(1);
+    let mut slot = durable.floor.next();
     while let Some(entry) = latest(disk, slot) {
         if slot > durable.decided {
             durable.entries.push(entry);
