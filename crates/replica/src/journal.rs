@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use paxos::codec::{decode_record, encode_record};
-use paxos::{Ballot, Durable, Entry, Membership, Payload, Record, Slot};
+use paxos::{Ballot, Base, Durable, Entry, Membership, Payload, Record, Slot};
 use std::collections::{BTreeMap, VecDeque};
 use wal::{Disk, Log, Options, Position, Recovery};
 
@@ -35,19 +35,22 @@ pub struct Recovered {
     pub promised: Ballot,
     /// The highest slot known to be decided.
     pub decided: Slot,
-    /// The last slot that holds an entry.
+    /// The last slot that holds an entry, or that a snapshot stands for.
     pub last: Slot,
+    /// The entries up to this slot are not in the log: a snapshot stands for them.
+    pub floor: Slot,
 }
 
 /// The log of one node: the core's records, and where the latest entry of each slot is.
 ///
 /// Invariants:
-/// 1. `positions[i]` is where the latest record of slot `i + 1` is; slots have no gaps.
-/// 2. `memberships` has exactly the slots whose latest entry is a membership.
+/// 1. `positions[i]` is where the latest record of slot `floor + 1 + i` is; slots have no gaps.
+/// 2. `memberships` has exactly the slots after `floor` whose latest entry is a membership.
+/// 3. Before a segment is cut, a base that says all that is needed of it is durable behind it: the promise,
+///    and the decided membership at `floor`.
 pub struct Journal<D: Disk> {
     log: Log<D>,
-    positions: VecDeque<u64>,
-    memberships: BTreeMap<Slot, Membership>,
+    index: Index,
     scratch: Vec<u8>,
 }
 
@@ -63,10 +66,10 @@ impl<D: Disk> Journal<D> {
         let mut index = Index::default();
         let opened = Log::open(disk, options, |position, bytes| index.add(position, bytes));
         let (log, recovery) = opened?;
-        let Index { positions, memberships, promised, decided } = index;
-        let last = Slot(positions.len() as u64);
-        let recovered = Recovered { promised, decided, last };
-        Ok((Journal { log, positions, memberships, scratch: Vec::new() }, recovered, recovery))
+        index.check()?;
+        let (promised, decided) = (index.promised, index.decided);
+        let recovered = Recovered { promised, decided, last: index.last(), floor: index.floor };
+        Ok((Journal { log, index, scratch: Vec::new() }, recovered, recovery))
     }
 
     /// Writes the first entry of a new group: its founder takes part, alone. Durable on return.
@@ -77,7 +80,7 @@ impl<D: Disk> Journal<D> {
     /// # Panics
     /// If the log is not empty.
     pub fn found(&mut self, ballot: Ballot, membership: Membership) -> Result<(), JournalError> {
-        assert!(self.positions.is_empty(), "a group is founded once");
+        assert!(self.index.last() == Slot::ZERO, "a group is founded once");
         let entry = Entry { ballot, payload: Payload::Membership(membership) };
         let first = Slot(1);
         self.append(&[
@@ -97,12 +100,42 @@ impl<D: Disk> Journal<D> {
             self.scratch.clear();
             encode_record(record, &mut self.scratch);
             let position = self.log.append(&self.scratch)?;
-            if let Record::Accept(slot, entry) = record {
-                note(&mut self.positions, &mut self.memberships, *slot, entry, position)
-                    .unwrap_or_else(|reason| panic!("the core accepts without gaps: {reason}"));
-            }
+            (self.index.note(position, record))
+                .unwrap_or_else(|reason| panic!("the core accepts without gaps: {reason}"));
         }
         Ok(())
+    }
+
+    /// Lets go of the entries up to `upto`, whose effects are durable elsewhere: writes what is needed of them,
+    /// makes that durable, and then frees the segments that nothing needs any more.
+    ///
+    /// # Errors
+    /// [`JournalError::Log`].
+    ///
+    /// # Panics
+    /// If a slot up to `upto` is not decided.
+    pub fn cut(&mut self, upto: Slot) -> Result<(), JournalError> {
+        assert!(upto <= self.index.last(), "only what is there is cut");
+        if upto <= self.index.floor {
+            return Ok(());
+        }
+        let base = Base {
+            slot: upto,
+            promised: self.index.promised,
+            membership: self.index.membership_at(upto),
+        };
+        self.append(&[Record::Base(base)])?;
+        self.flush()?;
+        let needed = self.index.positions.iter().copied().chain([self.index.base_position]).min();
+        if let Some(needed) = needed {
+            self.log.cut_before(Position::from_u64(needed))?;
+        }
+        Ok(())
+    }
+
+    /// The entries up to this slot are not in the log.
+    pub fn floor(&self) -> Slot {
+        self.index.floor
     }
 
     /// Makes everything added so far durable.
@@ -140,11 +173,9 @@ impl<D: Disk> Journal<D> {
     /// # Errors
     /// As [`Journal::entries`].
     pub fn durable(&self, promised: Ballot, decided: Slot) -> Result<Durable, JournalError> {
-        let last = Slot(self.positions.len() as u64);
-        let entries = self.entries(decided.next(), last, usize::MAX)?;
-        let membership = self.memberships.range(..=decided).next_back();
-        let membership = membership.map_or_else(Default::default, |(s, m)| (*s, m.clone()));
-        Ok(Durable { promised, decided, membership, entries })
+        let entries = self.entries(decided.next(), self.index.last(), usize::MAX)?;
+        let membership = self.index.membership_at(decided);
+        Ok(Durable { promised, decided, floor: self.index.floor, membership, entries })
     }
 
     /// The log below, for its figures and its spare segments.
@@ -158,10 +189,8 @@ impl<D: Disk> Journal<D> {
     }
 
     fn entry(&self, slot: Slot) -> Result<Entry, JournalError> {
-        let index = slot.0.checked_sub(1).and_then(|i| usize::try_from(i).ok());
-        let packed =
-            index.and_then(|i| self.positions.get(i)).ok_or(JournalError::NoEntry { slot })?;
-        let position = Position::from_u64(*packed);
+        let packed = self.index.position(slot).ok_or(JournalError::NoEntry { slot })?;
+        let position = Position::from_u64(packed);
         let bytes = self.log.read(position)?;
         match decode_record(bytes) {
             Ok(Record::Accept(found, entry)) if found == slot => Ok(entry),
@@ -174,52 +203,146 @@ impl<D: Disk> Journal<D> {
     }
 }
 
+/// Most slots without a record in the remains of a cut log, before the base that tells which were cut.
+const GAP_SLOTS_MAX: u64 = 1 << 24;
+
+/// Where everything is.
 #[derive(Default)]
 struct Index {
+    /// A snapshot stands for the slots up to here.
+    floor: Slot,
+    /// The membership that governs after `floor`, and its slot.
+    membership: (Slot, Membership),
+    /// Where the last base is.
+    base_position: u64,
+    /// The slot of `positions[0]`: the one after `floor`, but while the remains of a cut log are read and its
+    /// base is still to come.
+    first: Slot,
+    /// 0: not met yet, in the remains of a cut log.
     positions: VecDeque<u64>,
     memberships: BTreeMap<Slot, Membership>,
     promised: Ballot,
     decided: Slot,
+    /// The log begins in the middle, and the base that says what stood before is still to come.
+    is_headless: bool,
 }
 
 impl Index {
+    fn last(&self) -> Slot {
+        match self.positions.len() as u64 {
+            0 => self.floor,
+            count => Slot(self.first.0 + count - 1),
+        }
+    }
+
+    fn position(&self, slot: Slot) -> Option<u64> {
+        let index = slot.0.checked_sub(self.first.0)?;
+        self.positions.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The membership that governs after `slot`, and its own slot.
+    fn membership_at(&self, slot: Slot) -> (Slot, Membership) {
+        match self.memberships.range(..=slot).next_back() {
+            Some((slot, membership)) => (*slot, membership.clone()),
+            None => self.membership.clone(),
+        }
+    }
+
     fn add(&mut self, position: Position, bytes: &[u8]) -> Result<(), String> {
         let record = decode_record(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
+        const FIRST_SEGMENT: u32 = 1;
+        if self.is_empty() && position.segment > FIRST_SEGMENT {
+            self.is_headless = true;
+        }
+        self.note(position, &record)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.positions.is_empty() && self.base_position == 0
+    }
+
+    fn note(&mut self, position: Position, record: &Record) -> Result<(), String> {
         match record {
-            Record::Promise(ballot) => self.promised = self.promised.max(ballot),
-            Record::Accept(slot, entry) => {
-                note(&mut self.positions, &mut self.memberships, slot, &entry, position)?;
-            }
+            Record::Promise(ballot) => self.promised = self.promised.max(*ballot),
+            Record::Accept(slot, entry) => self.note_entry(position, *slot, entry)?,
             Record::Decided(slot) => {
-                if slot.0 > self.positions.len() as u64 {
+                if *slot > self.last() && !self.is_headless {
                     return Err(format!("decides slot {slot}, which has no entry"));
                 }
-                self.decided = self.decided.max(slot);
+                self.decided = self.decided.max(*slot);
             }
+            Record::Base(base) => self.note_base(position, base),
         }
         Ok(())
     }
-}
 
-fn note(
-    positions: &mut VecDeque<u64>,
-    memberships: &mut BTreeMap<Slot, Membership>,
-    slot: Slot,
-    entry: &Entry,
-    position: Position,
-) -> Result<(), String> {
-    let index = slot.0.checked_sub(1).ok_or("is for slot 0")? as usize;
-    if index > positions.len() {
-        return Err(format!("leaves a gap before slot {slot}"));
+    fn note_entry(&mut self, position: Position, slot: Slot, entry: &Entry) -> Result<(), String> {
+        if slot == Slot::ZERO {
+            return Err("is for slot 0".into());
+        }
+        if slot <= self.floor {
+            return Ok(());
+        }
+        if self.positions.is_empty() {
+            if slot > self.floor.next() && !self.is_headless {
+                return Err(format!("leaves a gap before slot {slot}"));
+            }
+            self.first = slot;
+        }
+        // The remains of a cut log hold some records of slots that others, cut, stood beside.
+        let gap = slot.0.saturating_sub(self.last().0 + 1).max(self.first.0.saturating_sub(slot.0));
+        if gap > 0 && (!self.is_headless || gap > GAP_SLOTS_MAX) {
+            return Err(format!("leaves a gap before slot {slot}"));
+        }
+        while slot < self.first {
+            self.positions.push_front(0);
+            self.first = self.first.previous();
+        }
+        while slot > self.last().next() {
+            self.positions.push_back(0);
+        }
+        let index = (slot.0 - self.first.0) as usize;
+        if index == self.positions.len() {
+            self.positions.push_back(position.to_u64());
+        } else {
+            self.positions[index] = position.to_u64();
+        }
+        match &entry.payload {
+            Payload::Membership(membership) => self.memberships.insert(slot, membership.clone()),
+            _ => self.memberships.remove(&slot),
+        };
+        Ok(())
     }
-    if index == positions.len() {
-        positions.push_back(position.to_u64());
-    } else {
-        positions[index] = position.to_u64();
+
+    fn note_base(&mut self, position: Position, base: &Base) {
+        self.promised = self.promised.max(base.promised);
+        self.base_position = position.to_u64();
+        self.is_headless = false;
+        if base.slot < self.floor {
+            return;
+        }
+        self.floor = base.slot;
+        self.membership = base.membership.clone();
+        self.decided = self.decided.max(base.slot);
+        while !self.positions.is_empty() && self.first <= base.slot {
+            self.positions.pop_front();
+            self.first = self.first.next();
+        }
+        if self.positions.is_empty() {
+            self.first = base.slot.next();
+        }
+        self.memberships = self.memberships.split_off(&base.slot.next());
     }
-    match &entry.payload {
-        Payload::Membership(membership) => memberships.insert(slot, membership.clone()),
-        _ => memberships.remove(&slot),
-    };
-    Ok(())
+
+    /// Whether what was read makes a whole.
+    fn check(&self) -> Result<(), JournalError> {
+        let begins = self.positions.is_empty() || self.first == self.floor.next();
+        if self.is_headless || !begins || self.decided > self.last() {
+            return Err(JournalError::NoEntry { slot: self.floor.next() });
+        }
+        match self.positions.iter().position(|packed| *packed == 0) {
+            Some(index) => Err(JournalError::NoEntry { slot: Slot(self.first.0 + index as u64) }),
+            None => Ok(()),
+        }
+    }
 }
