@@ -2,7 +2,7 @@
 
 use crate::json::{write_string, write_value};
 use crate::parse::schema_document;
-use crate::request::{Call, Level, Options, Request, SearchOptions};
+use crate::request::{Call, FaultSwitch, Level, Options, Request, SearchOptions};
 use crate::value::{Document, Value};
 use std::io::Write as _;
 
@@ -55,7 +55,8 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             value(new, out);
         }
         Request::Forget { reference } => text(&reference.to_string(), out),
-        Request::Status { .. } | Request::Members => {}
+        Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
+        Request::Status { .. } | Request::Members | Request::Fault(_) => {}
         Request::Hello { frame_length_bytes } => {
             // Writing to a vector does not fail.
             let _ = write!(out, ",{{\"frame\":{frame_length_bytes}}}");

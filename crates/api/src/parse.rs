@@ -17,7 +17,7 @@ pub use schema::{parse_schema, schema_document};
 use crate::error::{Error, ErrorCode};
 use crate::json::{self, NESTING_OF_REQUEST, VALUES_MAX};
 use crate::reference::Reference;
-use crate::request::{Call, Request, SearchOptions};
+use crate::request::{Call, FaultSwitch, Request, SearchOptions};
 use crate::value::{Document, Value};
 use arguments::{Arguments, got, path_of};
 use options::OptionReader;
@@ -43,19 +43,18 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "forget", aliases: &["borrar_ref"], arguments: &["reference"] },
     Operation { name: "status", aliases: &[], arguments: &[] },
     Operation { name: "members", aliases: &[], arguments: &[] },
+    Operation { name: "deaf", aliases: &["sordo"], arguments: &[] },
+    Operation { name: "listen", aliases: &["escucha"], arguments: &[] },
+    Operation { name: "unreliable", aliases: &["no_fiable"], arguments: &["loss"] },
+    Operation { name: "reliable", aliases: &["fiable"], arguments: &[] },
     Operation { name: "hello", aliases: &[], arguments: &["settings"] },
 ];
 
 /// Operations that the specification names and this version lacks, with what is missing.
 const LATER: &[(&[&str], &str)] = &[
-    (&["deaf", "sordo"], FAULTS_LATER),
-    (&["listen", "escucha"], FAULTS_LATER),
-    (&["unreliable", "no_fiable"], FAULTS_LATER),
-    (&["reliable", "fiable"], FAULTS_LATER),
     (&["batch"], "several writes as one step are not in this version yet; send them one by one"),
     (&["watch"], "the change feed is not in this version yet; search again instead"),
 ];
-const FAULTS_LATER: &str = "the fault switches are not in this version yet";
 
 /// One operation of the native protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +215,10 @@ fn parse_operation(
         }
         "status" => Request::Status { hash: options.boolean("hash")?.unwrap_or(false) },
         "members" => Request::Members,
+        "deaf" => Request::Fault(FaultSwitch::Deaf),
+        "listen" => Request::Fault(FaultSwitch::Listen),
+        "unreliable" => Request::Fault(FaultSwitch::Unreliable { loss: arguments.share()? }),
+        "reliable" => Request::Fault(FaultSwitch::Reliable),
         "hello" => hello(&arguments.document()?)?,
         other => return Err(unknown_operation(other)),
     };

@@ -138,11 +138,42 @@ pub enum Request {
     },
     /// `["members"]` (X3). Answer: a list of documents.
     Members,
+    /// `["deaf"]`, `["listen"]`, `["unreliable", loss]`, `["reliable"]` (P5): turns a fault of the node
+    /// that is asked on or off. Answer: which faults are on now.
+    Fault(FaultSwitch),
     /// `["hello", {"frame":4}]` (X2): the connection's frame length field. Answered by the gateway.
     Hello {
         /// Bytes of the length field: 2 or 4.
         frame_length_bytes: u8,
     },
+}
+
+/// What a fault switch does to the messages between a node and the others (P5).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FaultSwitch {
+    /// The node takes no message of other nodes; it may still send.
+    Deaf,
+    /// It is not deaf any more.
+    Listen,
+    /// Of the messages that come in, and of those that go out, each is lost with probability `loss`.
+    Unreliable {
+        /// From 0 to 1.
+        loss: f64,
+    },
+    /// It loses nothing any more.
+    Reliable,
+}
+
+impl FaultSwitch {
+    /// The name of the operation on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultSwitch::Deaf => "deaf",
+            FaultSwitch::Listen => "listen",
+            FaultSwitch::Unreliable { .. } => "unreliable",
+            FaultSwitch::Reliable => "reliable",
+        }
+    }
 }
 
 /// The options of a search (D10).
@@ -196,6 +227,7 @@ impl Request {
             Request::Forget { .. } => "forget",
             Request::Status { .. } => "status",
             Request::Members => "members",
+            Request::Fault(switch) => switch.name(),
             Request::Hello { .. } => "hello",
         }
     }

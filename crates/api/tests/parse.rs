@@ -3,8 +3,8 @@
 use api::encode::write_call;
 use api::parse::{OPERATIONS, parse_call, parse_schema, schema_document};
 use api::{
-    Call, Document, ErrorCode, FieldSchema, FieldType, Level, Options, Reference, Request, Schema,
-    SearchOptions, Value,
+    Call, Document, ErrorCode, FaultSwitch, FieldSchema, FieldType, Level, Options, Reference,
+    Request, Schema, SearchOptions, Value,
 };
 use proptest::prelude::*;
 
@@ -235,11 +235,19 @@ fn refusals_name_operation_position_expected_and_got() {
             property \"kind\"; known: type, index, unique, required",
         ),
         (
+            r#"["unreliable"]"#,
+            "bad_request: unreliable takes 1 argument and at most one object of options, got 0; \
+            write [\"unreliable\", loss]",
+        ),
+        (
+            r#"["no_fiable",1.5]"#,
+            "bad_request: unreliable: argument 1 (loss) must be a number from 0 to 1, got a number 1.5",
+        ),
+        (
             r#"["watch"]"#,
             "unavailable: watch: the change feed is not in this version yet; search \
             again instead",
         ),
-        (r#"["sordo"]"#, "unavailable: sordo: the fault switches are not in this version yet"),
     ];
     for (text, expected) in cases {
         assert_eq!(refusal(text), expected, "{text}");
@@ -252,6 +260,28 @@ fn refusals_name_operation_position_expected_and_got() {
         refusal(&long_key),
         "too_large: read: argument 1 (key) may have 1024 bytes at most, got 1025"
     );
+}
+
+/// P5.
+#[test]
+fn fault_switches_have_names_in_both_languages() {
+    let unreliable = |loss| FaultSwitch::Unreliable { loss };
+    for (texts, switch) in [
+        ([r#"["deaf"]"#, r#"["sordo"]"#], FaultSwitch::Deaf),
+        ([r#"["listen"]"#, r#"["escucha"]"#], FaultSwitch::Listen),
+        ([r#"["unreliable",0.25]"#, r#"["no_fiable",0.25]"#], unreliable(0.25)),
+        ([r#"["unreliable",1]"#, r#"["no_fiable",1.0]"#], unreliable(1.0)),
+        ([r#"["reliable"]"#, r#"["fiable"]"#], FaultSwitch::Reliable),
+    ] {
+        for text in texts {
+            let parsed = call(text);
+            assert_eq!(parsed.request, Request::Fault(switch), "{text}");
+            assert!(!parsed.request.is_write());
+            let mut written = Vec::new();
+            write_call(&parsed, &mut written);
+            assert_eq!(parse_call(&written), Ok(parsed), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -44,6 +44,11 @@ pub(crate) struct ServeArguments {
     #[arg(long)]
     pub(crate) insecure: bool,
 
+    /// Let any client make this node deaf or unreliable towards the others (deaf, listen, unreliable,
+    /// reliable), to see how the group copes; not for nodes that serve in earnest
+    #[arg(long)]
+    pub(crate) fault_injection: bool,
+
     /// Stop in order when the standard input ends, so that the node does not outlive its parent
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
@@ -77,6 +82,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
         advertise: arguments.advertise.clone(),
         cache_bytes: arguments.cache_mib << 20,
         insecure: arguments.insecure,
+        fault_injection: arguments.fault_injection,
     };
     let (stopper, stop) = watch::channel(false);
     let watched = watch_signals(stopper.clone());

@@ -25,6 +25,7 @@ mod apply_thread;
 mod backlog;
 mod connections;
 mod error;
+mod faults;
 pub mod folder;
 mod inbox;
 mod join;

@@ -17,4 +17,6 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Whether to listen where other machines may connect, though nothing protects the node yet.
     pub insecure: bool,
+    /// Whether clients may turn faults of this node on and off (spec P5).
+    pub fault_injection: bool,
 }

@@ -5,6 +5,7 @@ use crate::apply_thread::ApplyThread;
 use crate::backlog::Backlog;
 use crate::connections::{Connections, Count};
 use crate::error::ServerError;
+use crate::faults::Faults;
 use crate::folder::{Folder, Identity, Stage};
 use crate::inbox::{Inbox, Phase};
 use crate::join::Asking;
@@ -63,18 +64,27 @@ pub fn run(options: &Options, stop: Stop) -> Result<(), ServerError> {
         let listeners = listen(&options.listen, &addresses).await?;
         let identity = Arc::new(OnceLock::new());
         let inbox = Arc::new(Inbox::default());
+        let faults = Arc::new(Faults::new(options.fault_injection));
+        if options.fault_injection {
+            tracing::warn!("clients may turn faults of this node on and off (--fault-injection)");
+        }
         let (closing, closed) = watch::channel(false);
         let connections = Arc::new(Connections {
-            service: NodeService { inbox: Arc::clone(&inbox) },
+            service: NodeService { inbox: Arc::clone(&inbox), faults: Arc::clone(&faults) },
             settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
-            incoming: Incoming::new(Arc::clone(&identity), address.clone(), Arc::clone(&inbox)),
+            incoming: Incoming::new(
+                Arc::clone(&identity),
+                address.clone(),
+                Arc::clone(&inbox),
+                Arc::clone(&faults),
+            ),
             connections_max,
             count: Count::default(),
         });
         for listener in listeners {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }
-        let startup = Startup { options, folder, address, inbox, stop, identity };
+        let startup = Startup { options, folder, address, inbox, stop, identity, faults };
         startup.run(&connections, &closing).await
     });
     // A thread that still looks up a host name must not hold up the end.
@@ -89,6 +99,7 @@ struct Startup<'a> {
     inbox: Arc<Inbox>,
     stop: Stop,
     identity: Arc<OnceLock<Identity>>,
+    faults: Arc<Faults>,
 }
 
 /// A log and a store that agree.
@@ -241,7 +252,12 @@ impl Startup<'_> {
         let node = Node {
             replica: Replica::new(config, durable),
             inbox: Arc::clone(inbox),
-            peers: Peers::new(identity.node, identity.cluster, self.address.clone()),
+            peers: Peers::new(
+                identity.node,
+                identity.cluster,
+                self.address.clone(),
+                Arc::clone(&self.faults),
+            ),
             log: Arc::new(Queue::new()),
             apply: Arc::new(Queue::new()),
             backlog: Arc::clone(&backlog),

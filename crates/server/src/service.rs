@@ -1,9 +1,10 @@
 //! The node as the gateway sees it.
 
+use crate::faults::Faults;
 use crate::inbox::Inbox;
-use api::{Call, Document, Request, Value};
-use gateway::{Reply, Service};
-use std::sync::Arc;
+use api::{Call, Document, Error, Request, Value};
+use gateway::{Reply, ReplySink, Service};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request that has come in.
 #[derive(Debug)]
@@ -18,12 +19,43 @@ pub(crate) struct Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct NodeService {
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) faults: Arc<Faults>,
 }
 
 impl Service for NodeService {
     fn start(&self, call: Call, reply: Reply) {
+        let reply = match call.request {
+            // Not through the inbox: a node that is cut off must still be told to listen.
+            Request::Fault(switch) => return reply.send(self.faults.switch(switch)),
+            Request::Status { .. } => Reply::new(
+                Arc::new(WithFaults {
+                    faults: Arc::clone(&self.faults),
+                    reply: Mutex::new(Some(reply)),
+                }),
+                0,
+            ),
+            _ => reply,
+        };
         let bytes = request_bytes(&call.request);
         self.inbox.ask(Asked { call, reply, bytes });
+    }
+}
+
+/// Adds the faults to a node's status on its way out.
+struct WithFaults {
+    faults: Arc<Faults>,
+    reply: Mutex<Option<Reply>>,
+}
+
+impl ReplySink for WithFaults {
+    fn deliver(&self, _ticket: u64, mut answer: Result<Value, Error>) {
+        if let Ok(Value::Document(status)) = &mut answer {
+            self.faults.describe(status);
+        }
+        let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reply) = reply {
+            reply.send(answer);
+        }
     }
 }
 

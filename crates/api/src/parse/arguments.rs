@@ -55,6 +55,19 @@ impl Arguments {
         }
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn share(&mut self) -> Result<f64, Error> {
+        let value = self.next()?;
+        let number = match value {
+            Value::Double(number) => Some(number),
+            Value::Int64(number @ (0 | 1)) => Some(number as f64),
+            _ => None,
+        };
+        number
+            .filter(|number| (0.0..=1.0).contains(number))
+            .ok_or_else(|| self.wrong("a number from 0 to 1", &got(&value)))
+    }
+
     /// An object.
     pub(super) fn document(&mut self) -> Result<Document, Error> {
         match self.value()? {

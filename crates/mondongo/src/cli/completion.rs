@@ -71,7 +71,7 @@ mod tests {
     fn commands_collections_fields_and_types_are_offered() {
         let cases: [(&str, usize, &[&str]); 12] = [
             ("se", 0, &["search "]),
-            ("esc", 0, &["escribe ", "escribe_hash "]),
+            ("esc", 0, &["escribe ", "escribe_hash ", "escucha "]),
             ("search u", 7, &["users ", "units "]),
             ("search us", 7, &["users "]),
             ("search users e", 13, &["email="]),

@@ -8,6 +8,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use api::FaultSwitch;
 use scan::Scanner;
 
 /// Every command with its other names.
@@ -26,6 +27,10 @@ pub(crate) const COMMANDS: &[(&str, &[&str])] = &[
     ("cas", &[]),
     ("status", &[]),
     ("members", &[]),
+    ("deaf", &["sordo"]),
+    ("listen", &["escucha"]),
+    ("unreliable", &["no_fiable"]),
+    ("reliable", &["fiable"]),
     ("exit", &[]),
 ];
 
@@ -81,6 +86,7 @@ pub(crate) enum Command {
     },
     Status,
     Members,
+    Fault(FaultSwitch),
     /// A request as the native protocol has it: a JSON list.
     Raw(String),
 }
@@ -179,6 +185,12 @@ pub(crate) fn parse(line: &str) -> Result<Command, SyntaxError> {
         },
         Some("status") => Command::Status,
         Some("members") => Command::Members,
+        Some("deaf") => Command::Fault(FaultSwitch::Deaf),
+        Some("listen") => Command::Fault(FaultSwitch::Listen),
+        Some("unreliable") => {
+            Command::Fault(FaultSwitch::Unreliable { loss: share(&mut scanner)? })
+        }
+        Some("reliable") => Command::Fault(FaultSwitch::Reliable),
         _ => {
             let message = format!("unknown command {word:?}; help lists the commands");
             return Err(SyntaxError { position, message });
@@ -222,6 +234,17 @@ fn value(scanner: &mut Scanner, what: &str) -> Result<Literal, SyntaxError> {
         return Err(scanner.error(format!("{what} is missing")));
     }
     scanner.word()
+}
+
+/// A number from 0 to 1.
+fn share(scanner: &mut Scanner) -> Result<f64, SyntaxError> {
+    const WHAT: &str = "the share of messages to lose, from 0 to 1";
+    let literal = value(scanner, WHAT)?;
+    let share = literal.text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| SyntaxError {
+        position: literal.position,
+        message: format!("{:?} is not {WHAT}", literal.text),
+    })
 }
 
 fn schema(scanner: &mut Scanner) -> Result<Vec<Assignment>, SyntaxError> {

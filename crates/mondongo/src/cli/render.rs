@@ -21,6 +21,9 @@ Available commands within the prompt
   cas <key> <expected> <value>: set the value of a key if it is the expected one
   status: show the state of the node
   members: show the members of the group
+  deaf, listen: let the node take no messages of other nodes, and take them again
+  unreliable <share>, reliable: let the node lose that share of its messages, and none
+    (these four at nodes that were started with --fault-injection)
   [\"operation\", ...]: send a request as JSON and show its answer
   exit: close the current connection
 Types in a schema: str int float bool date list doc any; * before a name: indexed
@@ -69,6 +72,17 @@ pub(super) fn collections(described: &[(String, Schema, Value)]) -> String {
         }
     }
     text
+}
+
+/// The faults of a node after one was turned on or off.
+pub(super) fn faults(node: &str, answer: &Value) -> String {
+    let field = |name| answer.as_document().and_then(|document| document.get(name));
+    let hearing = match field("deaf") {
+        Some(Value::Boolean(true)) => "deaf",
+        _ => "listening",
+    };
+    let loss = field("loss").map_or_else(|| "0".to_string(), scalar);
+    format!("Node {node} is {hearing} and loses {loss} of its messages.\n")
 }
 
 /// A document or a list of documents about a node or the group.
@@ -140,6 +154,16 @@ fn declaration(field: &FieldSchema) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_told_with_the_node_that_has_them() {
+        let answer = Document::from_iter([
+            ("deaf".to_string(), Value::Boolean(true)),
+            ("loss".to_string(), Value::Double(0.25)),
+        ]);
+        let said = faults("localhost:8001", &Value::Document(answer));
+        assert_eq!(said, "Node localhost:8001 is deaf and loses 0.25 of its messages.\n");
+    }
 
     #[test]
     fn errors_are_pointed_at_in_characters() {

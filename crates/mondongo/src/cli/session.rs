@@ -134,6 +134,11 @@ impl Session {
                 let value = self.client.request(Request::Members).await?;
                 Answer { text: render::report(&value), value }
             }
+            Command::Fault(switch) => {
+                let value = self.client.request(Request::Fault(switch)).await?;
+                let node = self.client.connected_to().await.unwrap_or_default();
+                Answer { text: render::faults(&node, &value), value }
+            }
         };
         Ok(answer)
     }

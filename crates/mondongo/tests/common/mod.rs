@@ -1,6 +1,6 @@
 //! A node for tests of the prompt: the real gateway in front of a few lines of memory.
 
-use api::{Call, Document, Error, ErrorCode, Request, Schema, Value, parse};
+use api::{Call, Document, Error, ErrorCode, FaultSwitch, Request, Schema, Value, parse};
 use gateway::{Reply, Service, Settings, native};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +120,16 @@ impl State {
             request if request.name() == "status" => Value::Document(Document::from_iter([
                 ("role".to_string(), "leader".into()),
                 ("applied".to_string(), 7i64.into()),
+            ])),
+            Request::Fault(switch) => Value::Document(Document::from_iter([
+                ("deaf".to_string(), (switch == FaultSwitch::Deaf).into()),
+                (
+                    "loss".to_string(),
+                    match switch {
+                        FaultSwitch::Unreliable { loss } => loss.into(),
+                        _ => 0.0.into(),
+                    },
+                ),
             ])),
             Request::Members => Value::Array(Vec::new()),
             _ => Value::Null,

@@ -2,6 +2,7 @@
 
 use super::frame;
 use super::greeting::{GREETING_TIMEOUT, GreetError, Greeting, Hello, read_frame, refusal};
+use crate::faults::Faults;
 use crate::folder::Identity;
 use crate::inbox::{Inbox, PeerNews, Phase};
 use bytes::BytesMut;
@@ -32,6 +33,7 @@ pub(crate) struct Incoming {
     /// Where it listens.
     pub(crate) address: String,
     pub(crate) inbox: Arc<Inbox>,
+    faults: Arc<Faults>,
     /// The number of the latest connection of each node: an earlier one ends when a new one comes.
     latest: Mutex<Latest>,
     /// What was last said against each address, told once and not at every try.
@@ -66,11 +68,13 @@ impl Incoming {
         identity: Arc<OnceLock<Identity>>,
         address: String,
         inbox: Arc<Inbox>,
+        faults: Arc<Faults>,
     ) -> Incoming {
         Incoming {
             identity,
             address,
             inbox,
+            faults,
             latest: Mutex::default(),
             complaints: Mutex::default(),
         }
@@ -211,6 +215,7 @@ impl Incoming {
                     Ok(Some(payload)) => {
                         bytes += payload.len();
                         match decode_peer_message(payload) {
+                            Ok(_) if self.faults.drops_incoming() => {}
                             Ok(message) => messages.push(message),
                             Err(error) => return format!("it sent garbage: {error}"),
                         }

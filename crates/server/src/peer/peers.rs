@@ -3,6 +3,7 @@
 use super::frame;
 use super::greeting::Hello;
 use super::outgoing::{Outbox, keep};
+use crate::faults::Faults;
 use crate::folder::ClusterId;
 use paxos::{Membership, NodeId};
 use replica::{PeerMessage, encode_peer_message};
@@ -28,6 +29,7 @@ pub(crate) struct Peers {
     /// It is newer than what the membership says.
     told: BTreeMap<NodeId, (u64, String)>,
     links: BTreeMap<NodeId, Link>,
+    faults: Arc<Faults>,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,12 @@ impl Drop for Link {
 const ASKED: u64 = 0;
 
 impl Peers {
-    pub(crate) fn new(me: NodeId, cluster: ClusterId, address: String) -> Peers {
+    pub(crate) fn new(
+        me: NodeId,
+        cluster: ClusterId,
+        address: String,
+        faults: Arc<Faults>,
+    ) -> Peers {
         Peers {
             me,
             cluster,
@@ -55,12 +62,13 @@ impl Peers {
             members: BTreeMap::new(),
             told: BTreeMap::new(),
             links: BTreeMap::new(),
+            faults,
         }
     }
 
     /// Puts a message into the outbox of `to`, if there is a way there. [`Peers::flush`] sends it.
     pub(crate) fn send(&mut self, to: NodeId, message: &PeerMessage) {
-        if let Some(link) = self.links.get(&to) {
+        if let Some(link) = self.links.get(&to).filter(|_| !self.faults.drops_outgoing()) {
             link.outbox.push(|out| frame::append(out, |out| encode_peer_message(message, out)));
         }
     }
