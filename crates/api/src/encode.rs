@@ -56,6 +56,13 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
         }
         Request::Forget { reference } => text(&reference.to_string(), out),
         Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
+        Request::Member(change) => {
+            let (action, node) = change.words();
+            text(action, out);
+            if let Some(node) = node {
+                text(node, out);
+            }
+        }
         Request::Status { .. } | Request::Members | Request::Fault(_) => {}
         Request::Hello { frame_length_bytes } => {
             // Writing to a vector does not fail.

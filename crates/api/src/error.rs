@@ -31,6 +31,12 @@ pub enum ErrorCode {
     Down,
     /// The request was not finished in its time; it may take effect or not.
     Timeout,
+    /// Another node leads and writes go to it alone (passive policy); the request had no effect.
+    NotLeader,
+    /// The membership may not be changed in this way; nothing was changed.
+    Refused,
+    /// The node's disk is full: it takes no writes until there is room; the request had no effect.
+    DiskFull,
     /// Too many requests are under way at this node; the request had no effect.
     Busy,
     /// The node is stopping; the request had no effect.
@@ -43,7 +49,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in order of declaration.
-    pub const ALL: [ErrorCode; 17] = [
+    pub const ALL: [ErrorCode; 20] = [
         ErrorCode::BadRequest,
         ErrorCode::UnknownOperation,
         ErrorCode::UnknownOption,
@@ -57,6 +63,9 @@ impl ErrorCode {
         ErrorCode::ForgottenReference,
         ErrorCode::Down,
         ErrorCode::Timeout,
+        ErrorCode::NotLeader,
+        ErrorCode::Refused,
+        ErrorCode::DiskFull,
         ErrorCode::Busy,
         ErrorCode::Stopping,
         ErrorCode::Unavailable,
@@ -79,6 +88,9 @@ impl ErrorCode {
             ErrorCode::ForgottenReference => "forgotten_reference",
             ErrorCode::Down => "down",
             ErrorCode::Timeout => "timeout",
+            ErrorCode::NotLeader => "not_leader",
+            ErrorCode::Refused => "refused",
+            ErrorCode::DiskFull => "disk_full",
             ErrorCode::Busy => "busy",
             ErrorCode::Stopping => "stopping",
             ErrorCode::Unavailable => "unavailable",

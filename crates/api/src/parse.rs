@@ -17,7 +17,7 @@ pub use schema::{parse_schema, schema_document};
 use crate::error::{Error, ErrorCode};
 use crate::json::{self, NESTING_OF_REQUEST, VALUES_MAX};
 use crate::reference::Reference;
-use crate::request::{Call, FaultSwitch, Request, SearchOptions};
+use crate::request::{Call, FaultSwitch, MemberChange, Request, SearchOptions};
 use crate::value::{Document, Value};
 use arguments::{Arguments, got, path_of};
 use options::OptionReader;
@@ -43,6 +43,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "forget", aliases: &["borrar_ref"], arguments: &["reference"] },
     Operation { name: "status", aliases: &[], arguments: &[] },
     Operation { name: "members", aliases: &[], arguments: &[] },
+    Operation { name: "member", aliases: &[], arguments: &["action", "node?"] },
     Operation { name: "deaf", aliases: &["sordo"], arguments: &[] },
     Operation { name: "listen", aliases: &["escucha"], arguments: &[] },
     Operation { name: "unreliable", aliases: &["no_fiable"], arguments: &["loss"] },
@@ -215,6 +216,7 @@ fn parse_operation(
         }
         "status" => Request::Status { hash: options.boolean("hash")?.unwrap_or(false) },
         "members" => Request::Members,
+        "member" => Request::Member(member_change(&mut arguments)?),
         "deaf" => Request::Fault(FaultSwitch::Deaf),
         "listen" => Request::Fault(FaultSwitch::Listen),
         "unreliable" => Request::Fault(FaultSwitch::Unreliable { loss: arguments.share()? }),
@@ -224,6 +226,26 @@ fn parse_operation(
     };
     let options = options.finish(&request)?;
     Ok(Call { request, options })
+}
+
+/// The actions of `["member", action, node]`.
+const MEMBER_ACTIONS: &str = "\"add\", \"remove\", \"promote\" or \"lead\"";
+
+fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
+    let action = arguments.text()?;
+    let mut node = arguments.optional_name()?;
+    let mut required = || {
+        node.take().ok_or_else(|| bad(format!("member {action} lacks the node: its id or address")))
+    };
+    Ok(match action.as_str() {
+        "add" => MemberChange::Add { node: required()? },
+        "remove" => MemberChange::Remove { node: required()? },
+        "promote" => MemberChange::Promote { node: required()? },
+        "lead" => MemberChange::Lead { node },
+        other => {
+            return Err(bad(format!("member: the action must be {MEMBER_ACTIONS}, got {other:?}")));
+        }
+    })
 }
 
 fn search_options(options: &mut OptionReader) -> Result<SearchOptions, Error> {

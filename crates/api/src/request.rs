@@ -138,6 +138,8 @@ pub enum Request {
     },
     /// `["members"]` (X3). Answer: a list of documents.
     Members,
+    /// `["member", action, node]` (D16): changes who takes part, or who leads. Answer: the members.
+    Member(MemberChange),
     /// `["deaf"]`, `["listen"]`, `["unreliable", loss]`, `["reliable"]` (P5): turns a fault of the node
     /// that is asked on or off. Answer: which faults are on now.
     Fault(FaultSwitch),
@@ -146,6 +148,45 @@ pub enum Request {
         /// Bytes of the length field: 2 or 4.
         frame_length_bytes: u8,
     },
+}
+
+/// A wish about who takes part (D16). A node is named by its identity or its address, as `["members"]` shows
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// `["member", "add", node]`: lets a node that was removed join again.
+    Add {
+        /// Its identity.
+        node: String,
+    },
+    /// `["member", "remove", node]`: the node takes part no more.
+    Remove {
+        /// Which.
+        node: String,
+    },
+    /// `["member", "promote", node]`: a node that catches up counts from now on.
+    Promote {
+        /// Which.
+        node: String,
+    },
+    /// `["member", "lead", node]`: the node leads; without a node, whoever is best prepared but for the present
+    /// leader.
+    Lead {
+        /// Which.
+        node: Option<String>,
+    },
+}
+
+impl MemberChange {
+    /// The action and the node, as on the wire.
+    pub fn words(&self) -> (&'static str, Option<&str>) {
+        match self {
+            MemberChange::Add { node } => ("add", Some(node)),
+            MemberChange::Remove { node } => ("remove", Some(node)),
+            MemberChange::Promote { node } => ("promote", Some(node)),
+            MemberChange::Lead { node } => ("lead", node.as_deref()),
+        }
+    }
 }
 
 /// What a fault switch does to the messages between a node and the others (P5).
@@ -227,6 +268,7 @@ impl Request {
             Request::Forget { .. } => "forget",
             Request::Status { .. } => "status",
             Request::Members => "members",
+            Request::Member(_) => "member",
             Request::Fault(switch) => switch.name(),
             Request::Hello { .. } => "hello",
         }

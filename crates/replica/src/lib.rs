@@ -20,9 +20,12 @@
 //! knows more than the log (checked at start).
 
 mod bytes;
+mod changes;
 mod journal;
 mod message;
 mod node;
+mod requests;
+mod snapshots;
 mod start;
 mod status;
 mod writes;
@@ -30,5 +33,6 @@ mod writes;
 pub use crate::bytes::{decode_peer_message, encode_peer_message};
 pub use crate::journal::{Journal, JournalError, Recovered};
 pub use crate::message::PeerMessage;
-pub use crate::node::{Config, Input, Output, Replica, RequestId};
+pub use crate::node::{Config, Effect, Input, Output, Replica, RequestId};
+pub use crate::snapshots::Imported;
 pub use crate::start::{StartError, Started, start};

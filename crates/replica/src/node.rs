@@ -1,13 +1,15 @@
 //! [`Replica`]: what goes in, what comes out, and who waits for what.
 
+use crate::changes::{Changes, JOIN_TICKS};
 use crate::message::PeerMessage;
-use crate::writes::{Answer, Writes, error_down};
-use api::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
-use api::{Call, Error, ErrorCode, Level, Reference, Request, Value};
+use crate::snapshots::{Imported, Retention, Snapshots};
+use crate::writes::{Answer, Writes};
+use api::{Call, Error, ErrorCode, Request};
 use bytes::Bytes;
+use paxos::codec::encode_membership;
 use paxos::{
-    Ballot, Change, Durable, Entry, Membership, NodeId, Paxos, Payload, PersistId, ProposalId,
-    ReadId, Record, Slot,
+    Ballot, Change, ChangeId, Durable, Entry, Membership, Message, NodeId, Paxos, Payload,
+    PersistId, Policy, ProposalId, Record, Slot,
 };
 use std::collections::BTreeMap;
 use store::{Command, Outcome};
@@ -38,6 +40,9 @@ pub struct Config {
     pub apply_lag_slots_max: u64,
     /// Ticks without a leader after which requests are answered "down" (spec P8).
     pub down_ticks: u64,
+    /// About how many bytes of entries the log keeps for followers that were away, behind what the store
+    /// holds durably.
+    pub log_retain_bytes: u64,
 }
 
 impl Config {
@@ -53,6 +58,7 @@ impl Config {
             requests_max: 65_536,
             apply_lag_slots_max: 100_000,
             down_ticks: 100,
+            log_retain_bytes: 256 << 20,
         }
     }
 }
@@ -99,6 +105,32 @@ pub enum Input {
     },
     /// A member of the group to join was reached.
     Seed(NodeId),
+    /// Everything up to this slot is durable in the store, so that the log need not hold it.
+    Stored(Slot),
+    /// A chunk that [`Output::ReadSnapshot`] asked for.
+    SnapshotRead {
+        /// For whom.
+        to: NodeId,
+        /// The applied slot of the snapshot.
+        slot: Slot,
+        /// The chunk.
+        chunk: Bytes,
+    },
+    /// What came of [`Output::Import`].
+    Imported(Imported),
+    /// [`Output::FinishImport`] is done: the snapshot is durable beside the store.
+    ImportFinished {
+        /// Its applied slot.
+        slot: Slot,
+        /// The group facts in it: the slot and bytes of its last [`Effect::Group`].
+        group: Option<(Slot, Bytes)>,
+    },
+    /// [`Output::SwitchStore`] is done.
+    Switched(Slot),
+    /// The node is to stop: whoever is best prepared should lead.
+    HandOver,
+    /// Whether the disk has no room for writes.
+    DiskFull(bool),
 }
 
 /// What a node wants done, in this order.
@@ -120,8 +152,65 @@ pub enum Output {
     },
     /// Apply these entries to the store, then say [`Input::Applied`]. In slot order, without gaps.
     Apply {
-        /// Slots with their commands; none for an entry without effect on the store.
-        entries: Vec<(Slot, Option<Bytes>)>,
+        /// Slots with what they do.
+        entries: Vec<(Slot, Effect)>,
+    },
+    /// Forget what was imported, and get ready for the first chunk of a snapshot.
+    BeginImport,
+    /// Take this chunk in, beside the store, and say [`Input::Imported`].
+    Import {
+        /// The chunk.
+        chunk: Bytes,
+    },
+    /// The last chunk is in: make the snapshot durable beside the store, so that a restart finds it, and say
+    /// [`Input::ImportFinished`].
+    FinishImport,
+    /// Use the imported snapshot as the store from here on; say [`Input::Switched`].
+    SwitchStore {
+        /// Its applied slot.
+        slot: Slot,
+    },
+    /// Read a chunk of the snapshot at `slot`, or of a new one if there is none (any more), and say
+    /// [`Input::SnapshotRead`].
+    ReadSnapshot {
+        /// For whom.
+        to: NodeId,
+        /// The applied slot of the snapshot; zero: a new one.
+        slot: Slot,
+        /// Where the chunk begins; empty: at the start.
+        cursor: Bytes,
+        /// Most bytes of rows.
+        bytes_max: usize,
+    },
+    /// Nobody asks for the snapshot at `slot` any more.
+    DropSnapshot {
+        /// Its applied slot.
+        slot: Slot,
+    },
+    /// Cut the entries up to `upto` from the log, see [`crate::Journal::cut`].
+    Cut {
+        /// The last slot to cut.
+        upto: Slot,
+    },
+    /// This node was removed from its group by hand, or its place was taken: stop, and say so.
+    Removed,
+    /// The group is at a feature level that this version does not know: stop, and say so.
+    Unsupported {
+        /// The level.
+        level: u32,
+    },
+    /// Keep this entry, which gives way to another and was never acknowledged, and say so (passive policy).
+    Overwritten {
+        /// Where it was.
+        slot: Slot,
+        /// The entry.
+        entry: Entry,
+    },
+    /// Keep the entries from `from` on, which are not in the group's log, and start over as a new member
+    /// (passive policy).
+    Diverged {
+        /// The first slot that may differ.
+        from: Slot,
     },
     /// Look this up in the store, now or later, and give the answer to the client: this node's part is
     /// done. For a [`Request::Status`] the answer is [`Replica::status_document`] with the store's
@@ -154,11 +243,22 @@ pub enum Output {
     Membership(Membership),
 }
 
+/// What an entry does to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing; only the slot moves on.
+    Blank,
+    /// It runs a command.
+    Command(Bytes),
+    /// It says who takes part ([`paxos::codec::encode_membership`]); the store keeps the last one.
+    Group(Bytes),
+}
+
 /// A linearizable read that waits.
 #[derive(Debug)]
-struct Read {
-    request: Request,
-    deadline: u64,
+pub(crate) struct Read {
+    pub(crate) request: Request,
+    pub(crate) deadline: u64,
 }
 
 /// One node. See the [crate documentation](crate).
@@ -169,32 +269,39 @@ struct Read {
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) paxos: Paxos,
-    now: u64,
+    pub(crate) now: u64,
     applied: Slot,
-    delivered: Slot,
-    writes: Writes,
-    sequence: u64,
-    reads: BTreeMap<RequestId, Read>,
+    pub(crate) delivered: Slot,
+    /// Durable in the store.
+    pub(crate) stored: Slot,
+    pub(crate) writes: Writes,
+    pub(crate) sequence: u64,
+    pub(crate) reads: BTreeMap<RequestId, Read>,
     /// Reads that may be served once the slot is applied.
     ready: BTreeMap<(Slot, RequestId), Request>,
     /// The leader known, and its ballot.
-    leader: Option<(Ballot, NodeId)>,
-    leaderless_since: u64,
-    seed: Option<NodeId>,
+    pub(crate) leader: Option<(Ballot, NodeId)>,
+    pub(crate) leaderless_since: u64,
+    pub(crate) seed: Option<NodeId>,
+    pub(crate) changes: Changes,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) retention: Retention,
+    pub(crate) is_disk_full: bool,
     membership_told: Option<Slot>,
-    outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     core_outputs: Vec<paxos::Output>,
 }
 
 /// Ticks between two scans of what waits.
 const SCAN_TICKS: u64 = 5;
-/// Ticks between two wishes to join.
-const JOIN_TICKS: u64 = 50;
 
 impl Replica {
-    /// A node that starts, or starts again; its store has applied everything up to `durable.decided`.
-    pub fn new(config: Config, durable: Durable) -> Replica {
+    /// A node that starts, or starts again; its store has applied everything up to `durable.decided`, and its
+    /// log takes `log_bytes`.
+    pub fn new(config: Config, durable: Durable, log_bytes: u64) -> Replica {
         let applied = durable.decided;
+        let (_, membership) = &durable.membership;
+        let is_removed = membership.removed.contains(&config.paxos.node);
         let paxos = Paxos::recover(config.paxos.clone(), config.seed, durable);
         Replica {
             config,
@@ -202,6 +309,7 @@ impl Replica {
             now: 0,
             applied,
             delivered: applied,
+            stored: Slot::ZERO,
             writes: Writes::default(),
             sequence: 0,
             reads: BTreeMap::new(),
@@ -209,8 +317,12 @@ impl Replica {
             leader: None,
             leaderless_since: 0,
             seed: None,
+            changes: Changes::default(),
+            snapshots: Snapshots::default(),
+            retention: Retention::new(applied, log_bytes),
+            is_disk_full: false,
             membership_told: None,
-            outputs: Vec::new(),
+            outputs: if is_removed { vec![Output::Removed] } else { Vec::new() },
             core_outputs: Vec::new(),
         }
     }
@@ -227,6 +339,16 @@ impl Replica {
                 self.paxos.step(paxos::Input::Fetched { to, first, entries });
             }
             Input::Seed(node) => self.seed = Some(node),
+            Input::Stored(slot) => {
+                self.stored = self.stored.max(slot);
+                self.maybe_cut();
+            }
+            Input::SnapshotRead { to, slot, chunk } => self.on_snapshot_read(to, slot, chunk),
+            Input::Imported(imported) => self.on_imported(imported),
+            Input::ImportFinished { slot, group } => self.on_import_finished(slot, group),
+            Input::Switched(slot) => self.on_switched(slot),
+            Input::HandOver => self.hand_over(),
+            Input::DiskFull(is_full) => self.is_disk_full = is_full,
         }
     }
 
@@ -268,100 +390,27 @@ impl Replica {
         self.reads.len() + self.ready.len()
     }
 
-    fn on_request(&mut self, id: RequestId, call: Call, now_ms: u64) {
-        match call.request {
-            Request::Status { hash: true } => {
-                self.outputs.push(Output::Query { id, request: call.request });
-            }
-            Request::Status { hash: false } => {
-                let status = self.status_document();
-                self.reply(id, Ok(Value::Document(status)));
-            }
-            Request::Members => {
-                let members = self.members_list();
-                self.reply(id, Ok(Value::Array(members)));
-            }
-            _ => match self.admit(&call) {
-                Err(error) => self.reply(id, Err(error)),
-                Ok(()) if call.request.is_write() => self.begin_write(id, call, now_ms),
-                Ok(()) => self.begin_read(id, call),
-            },
-        }
-    }
-
-    /// Refuses what can be refused at once.
-    fn admit(&self, call: &Call) -> Result<(), Error> {
-        store::validate(&call.request)?;
-        if self.pending_writes() + self.pending_reads() >= self.config.requests_max {
-            let message =
-                format!("{} requests are under way at this node", self.config.requests_max);
-            return Err(Error::new(ErrorCode::Busy, message));
-        }
-        if self.delivered.0 - self.applied.0 > self.config.apply_lag_slots_max {
-            let message = "the store of this node is behind the log; try again or another member";
-            return Err(Error::new(ErrorCode::Busy, message));
-        }
-        let local = call.options.level == Level::Local && !call.request.is_write();
-        if self.is_down() && !local {
-            return Err(error_down());
-        }
-        Ok(())
-    }
-
-    /// No leader has been known for a while.
-    fn is_down(&self) -> bool {
-        self.leader.is_none() && self.now >= self.leaderless_since + self.config.down_ticks
-    }
-
-    fn deadline(&self, timeout_ms: Option<u64>) -> u64 {
-        let ms = timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT).min(TIMEOUT_MS_MAX);
-        self.now + ms.div_ceil(self.config.tick_ms).max(1)
-    }
-
-    fn begin_write(&mut self, id: RequestId, call: Call, now_ms: u64) {
-        let deadline = self.deadline(call.options.timeout_ms);
-        let (reference, acked) = match call.options.reference {
-            Some(reference) => (reference, call.options.acked.unwrap_or(0)),
-            None => {
-                self.sequence += 1;
-                let reference = Reference::new(self.config.session.clone(), self.sequence);
-                let lowest = self.writes.lowest_under_way(&self.config.session);
-                (reference, lowest.unwrap_or(self.sequence))
-            }
-        };
-        let request = call.request;
-        let command_reference = reference.clone();
-        let encode = move || {
-            let command = Command { reference: command_reference, acked, time_ms: now_ms, request };
-            Bytes::from(command.encode())
-        };
-        self.writes.begin(reference, encode, id, deadline);
-    }
-
-    fn begin_read(&mut self, id: RequestId, call: Call) {
-        if call.options.level == Level::Local {
-            self.outputs.push(Output::Query { id, request: call.request });
-            return;
-        }
-        let deadline = self.deadline(call.options.timeout_ms);
-        self.reads.insert(id, Read { request: call.request, deadline });
-        self.paxos.step(paxos::Input::Read(ReadId(id.0)));
-    }
-
     fn on_peer(&mut self, from: NodeId, message: PeerMessage) {
         match message {
             PeerMessage::Paxos(message) => {
-                self.paxos.step(paxos::Input::Message { from, message });
+                if !(self.is_disk_full && brings_entries(&message)) {
+                    self.paxos.step(paxos::Input::Message { from, message });
+                }
             }
             PeerMessage::Forward { command } => self.on_forward(command),
             PeerMessage::Join { node, address } => self.on_join(node, address),
+            PeerMessage::Change { token, change } => self.on_change(from, token, change),
+            PeerMessage::ChangeRefused { token, reason } => self.on_change_refused(token, reason),
+            PeerMessage::SnapshotAsk { slot, cursor } => self.on_snapshot_ask(from, slot, cursor),
+            PeerMessage::SnapshotChunk { chunk } => self.on_snapshot_chunk(from, chunk),
         }
     }
 
     /// What cannot be proposed here is dropped; the node that took it sends it again.
     fn on_forward(&mut self, command: Bytes) {
         // A command that cannot be read would be refused by every store alike; it costs no slot.
-        if self.paxos.leader() == Some(self.paxos.node()) && Command::decode(&command).is_ok() {
+        let leads = self.paxos.leader() == Some(self.paxos.node());
+        if leads && !self.is_disk_full && Command::decode(&command).is_ok() {
             self.paxos.step(paxos::Input::Propose { id: ProposalId(FORWARDED), command });
         }
     }
@@ -373,23 +422,8 @@ impl Replica {
         }
     }
 
-    fn on_join(&mut self, node: NodeId, address: String) {
-        match self.paxos.leader() {
-            Some(leader) if leader == self.paxos.node() => {
-                self.paxos.step(paxos::Input::Change(Change::Join { node, address }));
-            }
-            Some(leader) if leader != node => {
-                let message = PeerMessage::Join { node, address };
-                self.outputs.push(Output::Send { to: leader, message });
-            }
-            _ => {}
-        }
-    }
-
     fn on_applied(&mut self, through: Slot, outcomes: Vec<Outcome>) {
-        assert!(through >= self.applied, "the applied slot never goes back");
         assert!(through <= self.delivered, "only what was handed out is applied");
-        self.applied = through;
         for outcome in outcomes {
             let (Some(reference), Some(answer)) = (outcome.reference, outcome.answer) else {
                 continue;
@@ -398,6 +432,13 @@ impl Replica {
                 self.reply(id, answer.clone());
             }
         }
+        self.set_applied(through);
+    }
+
+    /// The store has applied everything up to `through`: reads that waited for it are served.
+    pub(crate) fn set_applied(&mut self, through: Slot) {
+        assert!(through >= self.applied, "the applied slot never goes back");
+        self.applied = through;
         while let Some(entry) = self.ready.first_entry()
             && entry.key().0 <= self.applied
         {
@@ -406,7 +447,7 @@ impl Replica {
         }
     }
 
-    fn on_core_output(&mut self, output: paxos::Output, entries: &mut Vec<(Slot, Option<Bytes>)>) {
+    fn on_core_output(&mut self, output: paxos::Output, entries: &mut Vec<(Slot, Effect)>) {
         match output {
             paxos::Output::Persist { id, records } => {
                 self.outputs.push(Output::Persist { id, records });
@@ -417,14 +458,20 @@ impl Replica {
             paxos::Output::Decided { slot, payload } => {
                 assert!(slot == self.delivered.next(), "slots come in order");
                 self.delivered = slot;
-                entries.push((
-                    slot,
-                    match payload {
-                        Payload::Command(bytes) => Some(bytes),
-                        Payload::Blank | Payload::Membership(_) => None,
-                    },
-                ));
+                self.retention.add(slot, payload.cost_bytes() as u64);
+                entries.push((slot, Effect::of(payload)));
             }
+            paxos::Output::ChangeRefused { id, reason } => self.on_core_refused(id, reason),
+            paxos::Output::NeedSnapshot { from } => self.on_need_snapshot(from),
+            paxos::Output::Installed { slot } => self.on_installed(slot),
+            paxos::Output::NotMember { removed } => self.on_not_member(removed),
+            paxos::Output::Unsupported { level } => {
+                self.outputs.push(Output::Unsupported { level });
+            }
+            paxos::Output::Overwritten { slot, entry } => {
+                self.outputs.push(Output::Overwritten { slot, entry });
+            }
+            paxos::Output::Diverged { from } => self.outputs.push(Output::Diverged { from }),
             paxos::Output::Refused { id, leader } => {
                 let busy = leader == Some(self.paxos.node());
                 if id.0 != FORWARDED {
@@ -452,48 +499,16 @@ impl Replica {
         self.paxos.step(paxos::Input::Tick);
         if self.now.is_multiple_of(SCAN_TICKS) {
             self.expire();
+            self.tick_changes();
+            self.tick_snapshots();
+            self.maybe_cut();
+            self.leave_full_disk();
             if let Some((ballot, _)) = self.leader {
                 self.writes.renew(ballot, self.now);
             }
         }
         if self.now % JOIN_TICKS == 1 {
             self.wish_to_join();
-        }
-    }
-
-    fn expire(&mut self) {
-        let is_down = self.is_down();
-        for (id, error) in self.writes.expire(self.now, is_down) {
-            self.reply(id, Err(error));
-        }
-        let now = self.now;
-        let late: Vec<RequestId> = (self.reads.iter())
-            .filter(|(_, read)| is_down || now >= read.deadline)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            self.reads.remove(&id);
-            self.reply(id, Err(error_down()));
-        }
-    }
-
-    /// Asks to take part, or tells a new address, until the membership says so.
-    fn wish_to_join(&mut self) {
-        let me = self.paxos.node();
-        let (_, membership) = self.paxos.membership();
-        if membership.members.get(&me).is_some_and(|m| m.address == self.config.address) {
-            return;
-        }
-        let address = self.config.address.clone();
-        match self.paxos.leader().or(self.seed) {
-            Some(leader) if leader == me => {
-                self.paxos.step(paxos::Input::Change(Change::Join { node: me, address }));
-            }
-            Some(to) => {
-                let message = PeerMessage::Join { node: me, address };
-                self.outputs.push(Output::Send { to, message });
-            }
-            None => {}
         }
     }
 
@@ -528,12 +543,60 @@ impl Replica {
         let (slot, membership) = self.paxos.membership();
         if self.membership_told != Some(slot) {
             self.membership_told = Some(slot);
+            self.changes.is_out &= !membership.members.contains_key(&self.paxos.node());
             self.outputs.push(Output::Membership(membership.clone()));
         }
     }
 
-    fn reply(&mut self, id: RequestId, answer: Answer) {
+    /// Lets another node lead, if this one does.
+    fn hand_over(&mut self) {
+        let change = Change::Lead { node: None };
+        self.paxos.step(paxos::Input::Change { id: ChangeId(0), change });
+    }
+
+    /// Whether this node leads others, so that it should hand over before it stops.
+    pub fn should_hand_over(&self) -> bool {
+        let (_, membership) = self.paxos.membership();
+        self.paxos.leader() == Some(self.paxos.node()) && membership.active().count() > 1
+    }
+
+    /// A leader that cannot write is of no use if another one can.
+    fn leave_full_disk(&mut self) {
+        if self.is_disk_full && self.should_hand_over() {
+            self.hand_over();
+        }
+    }
+
+    /// By which rule the group decides.
+    pub(crate) fn policy(&self) -> Policy {
+        self.paxos.membership().1.policy
+    }
+
+    pub(crate) fn reply(&mut self, id: RequestId, answer: Answer) {
         self.outputs.push(Output::Reply { id, answer });
+    }
+}
+
+impl Effect {
+    /// What a decided value does.
+    pub fn of(payload: Payload) -> Effect {
+        match payload {
+            Payload::Blank => Effect::Blank,
+            Payload::Command(bytes) => Effect::Command(bytes),
+            Payload::Membership(membership) => {
+                Effect::Group(Bytes::from(encode_membership(&membership)))
+            }
+        }
+    }
+}
+
+/// Whether taking the message in means writing much.
+fn brings_entries(message: &Message) -> bool {
+    match message {
+        Message::Accept { entries, .. } | Message::CatchUpReply { entries, .. } => {
+            !entries.is_empty()
+        }
+        _ => false,
     }
 }
 

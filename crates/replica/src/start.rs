@@ -1,7 +1,7 @@
 //! Bringing log and store back to one state.
 
 use crate::journal::{Journal, JournalError, Recovered};
-use paxos::{Durable, Payload, Slot};
+use paxos::{Durable, LEVEL_MAX, Payload, Slot};
 use store::{Engine, Store};
 use wal::Disk;
 
@@ -17,6 +17,25 @@ pub enum StartError {
     /// The store is damaged or cannot be read.
     #[error("{0}; the store is made anew from the log if its folder is removed first")]
     Store(#[from] store::Fatal),
+    /// The log begins after a slot that the store has not reached.
+    #[error(
+        "the store has applied slot {applied} but the log begins after slot {floor}: the store is not \
+         the one that belongs to this log; restore the folder from a backup or let the node join anew"
+    )]
+    StoreBehindLog {
+        /// The store's applied slot.
+        applied: Slot,
+        /// The last slot that was cut from the log.
+        floor: Slot,
+    },
+    /// The group is at a feature level that this version does not know.
+    #[error("the group is at feature level {level}, this version knows up to {known}: start a newer version")]
+    Unsupported {
+        /// The group's level.
+        level: u32,
+        /// The newest level known here.
+        known: u32,
+    },
     /// The store knows more than the log, so the log has lost its end.
     #[error(
         "the store has applied slot {applied} but the log ends at slot {last}: the log has lost \
@@ -53,6 +72,9 @@ pub fn start<D: Disk, E: Engine>(
     if applied > recovered.last {
         return Err(StartError::LogBehindStore { applied, last: recovered.last });
     }
+    if applied < recovered.floor {
+        return Err(StartError::StoreBehindLog { applied, floor: recovered.floor });
+    }
     let decided = recovered.decided.max(applied);
     let mut next = applied.next();
     while next <= decided {
@@ -68,5 +90,9 @@ pub fn start<D: Disk, E: Engine>(
         next = Slot(next.0 + entries.len() as u64);
     }
     let durable = journal.durable(recovered.promised, decided)?;
+    let level = durable.membership.1.level;
+    if level > LEVEL_MAX {
+        return Err(StartError::Unsupported { level, known: LEVEL_MAX });
+    }
     Ok(Started { durable, replayed: decided.0 - applied.0 })
 }

@@ -3,7 +3,7 @@
 use crate::node::Replica;
 use api::{Document, Value};
 use bson::doc;
-use paxos::{NodeId, Role};
+use paxos::{NodeId, Role, Standing};
 
 impl Replica {
     /// The answer to `["status"]`.
@@ -19,7 +19,7 @@ impl Replica {
             "node": self.paxos.node().to_string(),
             "address": self.config.address.as_str(),
             "cluster": self.config.cluster.as_str(),
-            "policy": "paxos",
+            "policy": self.policy().to_string(),
             "role": role,
             "leader": status.leader.map(|id| id.to_string()),
             "leader_address": status.leader.and_then(|id| self.address_of(id)),
@@ -29,6 +29,7 @@ impl Replica {
             "applied": number(self.applied().0),
             "pending_writes": number(self.pending_writes() as u64),
             "pending_reads": number(self.pending_reads() as u64),
+            "away": self.away_list(),
             "members": self.members_list(),
         }
     }
@@ -40,10 +41,13 @@ impl Replica {
         let me = self.paxos.node();
         let mut list = Vec::new();
         for (node, member) in &membership.members {
+            if member.standing == Standing::Away {
+                continue;
+            }
             let mut about = doc! {
                 "node": node.to_string(),
                 "address": member.address.as_str(),
-                "voter": member.voter,
+                "voter": member.standing == Standing::Voter,
                 "leader": status.leader == Some(*node),
             };
             if *node == me {
@@ -60,7 +64,17 @@ impl Replica {
         list
     }
 
-    fn address_of(&self, node: NodeId) -> Option<String> {
+    /// Members that are no longer waited for.
+    fn away_list(&self) -> Vec<Value> {
+        let (_, membership) = self.paxos.membership();
+        let away = membership.members.iter().filter(|(_, m)| m.standing == Standing::Away);
+        let about = |(node, member): (&NodeId, &paxos::Member)| {
+            Value::Document(doc! { "node": node.to_string(), "address": member.address.as_str() })
+        };
+        away.map(about).collect()
+    }
+
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<String> {
         self.paxos.membership().1.members.get(&node).map(|member| member.address.clone())
     }
 }

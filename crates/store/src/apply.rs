@@ -73,6 +73,7 @@ impl<V: View> Applying<'_, V> {
             | Request::Read { .. }
             | Request::Status { .. }
             | Request::Members
+            | Request::Member(_)
             | Request::Fault(_)
             | Request::Hello { .. } => Err(bad_request(format!(
                 "{} is no write; it does not go through the log",

@@ -146,6 +146,7 @@ fn write_request(writer: &mut Writer, request: &Request) {
         | Request::Read { .. }
         | Request::Status { .. }
         | Request::Members
+        | Request::Member(_)
         | Request::Fault(_)
         | Request::Hello { .. } => writer.byte(operation::REFUSED),
     }

@@ -77,9 +77,11 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             }
             Ok(())
         }
-        Request::Status { .. } | Request::Members | Request::Fault(_) | Request::Hello { .. } => {
-            Ok(())
-        }
+        Request::Status { .. }
+        | Request::Members
+        | Request::Member(_)
+        | Request::Fault(_)
+        | Request::Hello { .. } => Ok(()),
     }
 }
 
