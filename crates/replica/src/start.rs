@@ -1,7 +1,8 @@
 //! Bringing log and store back to one state.
 
 use crate::journal::{Journal, JournalError, Recovered};
-use paxos::{Durable, LEVEL_MAX, Payload, Slot};
+use crate::node::Effect;
+use paxos::{Durable, LEVEL_MAX, Slot};
 use store::{Engine, Store};
 use wal::Disk;
 
@@ -15,7 +16,7 @@ pub enum StartError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The store is damaged or cannot be read.
-    #[error("{0}; the store is made anew from the log if its folder is removed first")]
+    #[error(transparent)]
     Store(#[from] store::Fatal),
     /// The log begins after a slot that the store has not reached.
     #[error(
@@ -29,7 +30,9 @@ pub enum StartError {
         floor: Slot,
     },
     /// The group is at a feature level that this version does not know.
-    #[error("the group is at feature level {level}, this version knows up to {known}: start a newer version")]
+    #[error(
+        "the group is at feature level {level}, this version knows up to {known}: start a newer version"
+    )]
     Unsupported {
         /// The group's level.
         level: u32,
@@ -47,6 +50,18 @@ pub enum StartError {
         /// The last slot of the log.
         last: Slot,
     },
+}
+
+impl StartError {
+    /// Whether what was durable is damaged or gone, so that only others can have it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StartError::Journal(error) => error.is_damage(),
+            StartError::Store(error) => error.is_damage(),
+            StartError::StoreBehindLog { .. } | StartError::LogBehindStore { .. } => true,
+            StartError::Unsupported { .. } => false,
+        }
+    }
 }
 
 /// Where a node stands once log and store agree.
@@ -79,15 +94,13 @@ pub fn start<D: Disk, E: Engine>(
     let mut next = applied.next();
     while next <= decided {
         let entries = journal.entries(next, decided, REPLAY_BYTES)?;
-        let batch: Vec<store::Entry<'_>> = (entries.iter())
-            .zip(next.0..)
-            .map(|(entry, slot)| match &entry.payload {
-                Payload::Command(bytes) => store::Entry { slot, command: Some(bytes) },
-                Payload::Blank | Payload::Membership(_) => store::Entry { slot, command: None },
-            })
-            .collect();
+        let count = entries.len() as u64;
+        let effects: Vec<Effect> = entries.into_iter().map(|e| Effect::of(e.payload)).collect();
+        let with_slots = effects.iter().zip(next.0..);
+        let batch: Vec<store::Entry<'_>> =
+            with_slots.map(|(effect, slot)| effect.entry(Slot(slot))).collect();
         store.apply(&batch)?;
-        next = Slot(next.0 + entries.len() as u64);
+        next = Slot(next.0 + count);
     }
     let durable = journal.durable(recovered.promised, decided)?;
     let level = durable.membership.1.level;
