@@ -29,7 +29,7 @@ pub(crate) struct Owed {
 
 impl Owed {
     pub(crate) fn on_new_promise(&mut self) {
-        *self = Owed { catching_up: self.catching_up, ..Owed::default() };
+        *self = Owed::default();
     }
 }
 
@@ -236,12 +236,12 @@ impl Paxos {
             return;
         }
         let bytes_max = self.config.chunk_bytes_max;
-        if slot <= self.floor {
-            let floor = self.floor;
-            self.send(from, Message::Compacted { floor });
-        } else if slot >= self.log.first() {
+        if slot >= self.log.first() {
             let (entries, _) = self.log.chunk(slot, self.decided, bytes_max);
             self.send(from, Message::CatchUpReply { first: slot, entries });
+        } else if slot <= self.floor {
+            let floor = self.floor;
+            self.send(from, Message::Compacted { floor });
         } else {
             let upto = self.decided.min(self.log.first().previous());
             self.outputs.push(Output::Fetch { to: from, from: slot, upto, bytes_max });
@@ -276,11 +276,15 @@ impl Paxos {
         self.outputs.push(Output::Diverged { from });
     }
 
-    pub(crate) fn on_catch_up_reply(&mut self, first: Slot, entries: Vec<Entry>) {
+    /// Takes decided entries in, from whom they were asked in the ballot promised at present: under the passive
+    /// policy those of others may belong to a log that has parted from this one.
+    pub(crate) fn on_catch_up_reply(&mut self, from: NodeId, first: Slot, entries: Vec<Entry>) {
+        let asked = self.acceptor.catching_up;
+        let Some((peer, _)) = asked.filter(|(peer, _)| *peer == from) else { return };
         if self.is_leading() {
             return;
         }
-        let Some((peer, _)) = self.acceptor.catching_up.take() else { return };
+        self.acceptor.catching_up = None;
         let mut slot = first;
         for entry in entries {
             if slot == self.decided.next() {

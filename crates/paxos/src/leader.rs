@@ -431,13 +431,11 @@ impl Paxos {
             l.own_slot = Some(slot);
             return Some(Payload::Blank);
         }
-        if l.undecided_bytes > self.config.undecided_bytes_max {
-            return None;
-        }
+        // Before the bounds: what is undecided may wait for the very member that is to be dropped.
         if let Some(membership) = l.change.take_if(|change| change.base == base) {
             return Some(Payload::Membership(membership));
         }
-        if l.handover.is_some() {
+        if l.handover.is_some() || l.undecided_bytes > self.config.undecided_bytes_max {
             return None;
         }
         let (_, command) = l.waiting.pop_front()?;

@@ -548,7 +548,7 @@ fn a_decided_value_replaces_what_was_accepted_before() {
         let later = Ballot { round: 99, node: id(3) };
         let entries = vec![Entry { ballot: later, payload: group::command("decided") }];
         let reply = Message::CatchUpReply { first: slot, entries };
-        group.step(2, Input::Message { from: id(3), message: reply });
+        group.step(2, Input::Message { from: id(1), message: reply });
         group.restart(2);
         let kept = group.node(2).core.entry(slot).map(|entry| entry.payload.clone());
         group.commands(2) == ["decided"] && kept != Some(group::command("outdated"))
