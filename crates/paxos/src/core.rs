@@ -46,7 +46,9 @@ pub enum Input {
     },
     /// At which slot may a read that begins now be served?
     Read(ReadId),
-    /// Please change who takes part. May be dropped; ask again until it shows in the membership.
+    /// Please change who takes part. May be dropped; ask again until it shows in the membership. To a follower
+    /// that is waited for, under [`Policy::Passive`](crate::Policy::Passive), [`Change::Lead`] of itself says that all others are gone for
+    /// good: it takes over whatever it cannot know of them.
     Change {
         /// The driver's name for it, for [`Output::ChangeRefused`].
         id: ChangeId,
@@ -144,16 +146,17 @@ pub enum Output {
         /// The level.
         level: u32,
     },
-    /// Under [`Policy::Passive`]: an entry accepted from an earlier leader gives way to another. Nobody was
-    /// told that it was decided.
+    /// Under [`Policy::Passive`](crate::Policy::Passive): an entry accepted from an earlier leader gives way to another, or to a snapshot
+    /// that may hold it or not. Nobody was told that it was decided.
     Overwritten {
         /// Where it was.
         slot: Slot,
         /// The entry.
         entry: Entry,
     },
-    /// Under [`Policy::Passive`]: this node went on apart from the leader it now meets, so that what it holds
-    /// from `from` on is not in the group's log. It can only start over.
+    /// Under [`Policy::Passive`](crate::Policy::Passive): this node went on apart from the leader it now meets, so that what it holds
+    /// from `from` on is not in the group's log. It can only start over; until then it does not lead. Repeated
+    /// while they meet.
     Diverged {
         /// The first slot that may differ.
         from: Slot,
@@ -258,6 +261,12 @@ pub struct Paxos {
     pub(crate) membership: Membership,
     pub(crate) membership_slot: Slot,
     pub(crate) role: RoleState,
+    /// Under the passive policy: a leader has shown this node, since it started, that it was waited for.
+    pub(crate) in_touch: bool,
+    /// Under the passive policy: an operator has said that nobody else holds anything newer.
+    pub(crate) is_vouched_for: bool,
+    /// Under the passive policy: this node went on apart from a group that it has met since.
+    pub(crate) has_diverged: bool,
     /// Whether the owner of `promised` was heard since it was promised.
     pub(crate) leader_known: bool,
     pub(crate) leader_heard_tick: u64,
@@ -302,6 +311,9 @@ impl Paxos {
             membership,
             membership_slot,
             role: RoleState::Follower,
+            in_touch: false,
+            is_vouched_for: false,
+            has_diverged: false,
             leader_known: false,
             leader_heard_tick: 0,
             election_tick: 0,
@@ -450,8 +462,8 @@ impl Paxos {
                 self.on_canvass_reply(from, ballot, granted, promised);
             }
             Message::Prepare { ballot, from: slot } => self.on_prepare(from, ballot, slot),
-            Message::Promise { ballot, from: slot, decided, last, governed, entries } => {
-                let told = Told { slot, decided, last, governed, entries };
+            Message::Promise { ballot, from: slot, decided, last, lineage, entries } => {
+                let told = Told { slot, decided, last, lineage, entries };
                 self.on_promise(from, ballot, told);
             }
             Message::Accept { ballot, first, entries, decided } => {
@@ -526,6 +538,7 @@ impl Paxos {
         if is_outdated || self.is_leading() {
             return;
         }
+        self.note_given_up(slot);
         // What was accepted beyond it stays: it may have been counted.
         if self.config.is_planted(PlantedBug::InstallForgetsAccepted) {
             self.log.forget();
