@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use paxos::{
-    Ancestor, Ballot, Base, Change, ChangeId, Config, Durable, Entry, Input, Member, Membership,
-    Message, NodeId, Output, Paxos, Payload, PersistId, PlantedBug, Policy, ProposalId, ReadId,
-    Record, Refusal, Slot, Standing,
+    Ballot, Base, Change, ChangeId, Config, Durable, Entry, Input, Member, Membership, Message,
+    NodeId, Output, Paxos, Payload, PersistId, PlantedBug, Policy, ProposalId, ReadId, Record,
+    Refusal, Slot, Standing,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -43,11 +43,6 @@ pub(crate) struct Group {
 
 pub(crate) fn id(n: u64) -> NodeId {
     NodeId(n)
-}
-
-/// What the founders' membership is to those that descend from it.
-pub(crate) fn governed() -> Ancestor {
-    Ancestor { slot: Slot(1), ballot: Ballot::ZERO, own_slot: Slot::ZERO }
 }
 
 pub(crate) fn command(text: &str) -> Payload {
