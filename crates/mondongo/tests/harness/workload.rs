@@ -236,9 +236,9 @@ async fn run_client(shared: Arc<Shared>, index: usize) -> Result<Notes> {
     let mut addresses = shared.addresses.clone();
     let turn = index % addresses.len();
     addresses.rotate_left(turn);
-    let mut caller = if index % 2 == 0 {
+    let mut caller = if index.is_multiple_of(2) {
         // Some have little patience, so that there are outcomes that nobody knows.
-        let patience = if index % 4 == 0 { Duration::from_secs(1) } else { PATIENCE };
+        let patience = if index.is_multiple_of(4) { Duration::from_secs(1) } else { PATIENCE };
         Caller::Library(connect(&shared, &addresses, patience).await?)
     } else {
         Caller::Raw(Box::new(RawClient::new(name.clone(), addresses, rng.fork())))
