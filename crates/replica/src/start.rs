@@ -1,7 +1,8 @@
 //! Bringing log and store back to one state.
 
 use crate::journal::{Journal, JournalError, Recovered};
-use paxos::{Durable, LEVEL_MAX, Payload, Slot};
+use crate::node::Effect;
+use paxos::{Durable, LEVEL_MAX, Slot};
 use store::{Engine, Store};
 use wal::Disk;
 
@@ -79,15 +80,14 @@ pub fn start<D: Disk, E: Engine>(
     let mut next = applied.next();
     while next <= decided {
         let entries = journal.entries(next, decided, REPLAY_BYTES)?;
-        let batch: Vec<store::Entry<'_>> = (entries.iter())
+        let count = entries.len() as u64;
+        let effects: Vec<Effect> = entries.into_iter().map(|e| Effect::of(e.payload)).collect();
+        let batch: Vec<store::Entry<'_>> = (effects.iter())
             .zip(next.0..)
-            .map(|(entry, slot)| match &entry.payload {
-                Payload::Command(bytes) => store::Entry { slot, command: Some(bytes) },
-                Payload::Blank | Payload::Membership(_) => store::Entry { slot, command: None },
-            })
+            .map(|(effect, slot)| store::Entry { slot, effect: effect.as_store() })
             .collect();
         store.apply(&batch)?;
-        next = Slot(next.0 + entries.len() as u64);
+        next = Slot(next.0 + count);
     }
     let durable = journal.durable(recovered.promised, decided)?;
     let level = durable.membership.1.level;
