@@ -43,6 +43,8 @@ pub struct Config {
     /// About how many bytes of entries the log keeps for followers that were away, behind what the store
     /// holds durably.
     pub log_retain_bytes: u64,
+    /// About how many bytes one chunk of a snapshot takes.
+    pub snapshot_chunk_bytes: usize,
 }
 
 impl Config {
@@ -59,6 +61,7 @@ impl Config {
             apply_lag_slots_max: 100_000,
             down_ticks: 100,
             log_retain_bytes: 256 << 20,
+            snapshot_chunk_bytes: 1 << 20,
         }
     }
 }
@@ -302,6 +305,7 @@ impl Replica {
         let applied = durable.decided;
         let (_, membership) = &durable.membership;
         let is_removed = membership.removed.contains(&config.paxos.node);
+        let retention = Retention::new(config.log_retain_bytes, applied, log_bytes);
         let paxos = Paxos::recover(config.paxos.clone(), config.seed, durable);
         Replica {
             config,
@@ -319,7 +323,7 @@ impl Replica {
             seed: None,
             changes: Changes::default(),
             snapshots: Snapshots::default(),
-            retention: Retention::new(applied, log_bytes),
+            retention,
             is_disk_full: false,
             membership_told: None,
             outputs: if is_removed { vec![Output::Removed] } else { Vec::new() },
@@ -588,17 +592,21 @@ impl Effect {
             }
         }
     }
+
+    /// The same, as the store takes it.
+    pub fn as_store(&self) -> store::Effect<'_> {
+        match self {
+            Effect::Blank => store::Effect::Blank,
+            Effect::Command(bytes) => store::Effect::Command(bytes),
+            Effect::Group(bytes) => store::Effect::Group(bytes),
+        }
+    }
 }
 
 impl Effect {
     /// The entry of `slot` for the store.
     pub fn entry(&self, slot: Slot) -> store::Entry<'_> {
-        let effect = match self {
-            Effect::Blank => store::Effect::Blank,
-            Effect::Command(bytes) => store::Effect::Command(bytes),
-            Effect::Group(bytes) => store::Effect::Group(bytes),
-        };
-        store::Entry { slot: slot.0, effect }
+        store::Entry { slot: slot.0, effect: self.as_store() }
     }
 
     /// What it holds, in bytes.

@@ -16,16 +16,16 @@ use paxos::codec::decode_membership;
 use paxos::{Membership, NodeId, Slot};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Bytes of rows in one chunk.
-const CHUNK_BYTES: usize = 1 << 20;
 /// Ticks without an answer after which a chunk is asked for again.
 const RETRY_TICKS: u64 = 100;
 /// How often a chunk is asked for before another node is tried.
 const TRIES_MAX: u32 = 5;
 /// Ticks without a question after which a view is let go.
 const LEASE_TICKS: u64 = 3_000;
-/// Bytes of entries between two places where the log can be cut.
-const MARK_BYTES: u64 = 1 << 20;
+/// Most bytes of entries between two places where the log can be cut.
+const MARK_BYTES_MAX: u64 = 1 << 20;
+/// At least so many such places are in what is to stay.
+const MARKS_MIN: u64 = 16;
 /// How many times the usual length of log a snapshot under way may hold up the cutting.
 const HELD_TIMES_MAX: u64 = 4;
 
@@ -186,7 +186,8 @@ impl Replica {
         if slot > Slot::ZERO {
             self.snapshots.leases.entry(slot).and_modify(|tick| *tick = self.now);
         }
-        self.outputs.push(Output::ReadSnapshot { to, slot, cursor, bytes_max: CHUNK_BYTES });
+        let bytes_max = self.config.snapshot_chunk_bytes;
+        self.outputs.push(Output::ReadSnapshot { to, slot, cursor, bytes_max });
     }
 
     /// A chunk of the snapshot at `slot` for `to` was read.
@@ -233,7 +234,7 @@ impl Replica {
         let held = self.snapshots.leases.keys().next().copied();
         let held = held.filter(|_| self.retention.bytes() < HELD_TIMES_MAX * retain);
         let upto = held.unwrap_or(self.stored).min(self.stored);
-        if let Some(upto) = self.retention.cut(retain, upto) {
+        if let Some(upto) = self.retention.cut(upto) {
             self.outputs.push(Output::Cut { upto });
             self.paxos.step(paxos::Input::Compacted(upto));
         }
@@ -248,27 +249,30 @@ pub(crate) struct Retention {
     marked_bytes: u64,
     /// Since the last mark.
     open_bytes: u64,
+    /// How much of the log is to stay.
+    retain_bytes: u64,
 }
 
 impl Retention {
-    /// A log that holds `bytes` of entries, all up to `slot`.
-    pub(crate) fn new(slot: Slot, bytes: u64) -> Retention {
+    /// A log of which about `retain_bytes` are to stay and that holds `bytes` of entries, all up to `slot`.
+    pub(crate) fn new(retain_bytes: u64, slot: Slot, bytes: u64) -> Retention {
         let marks =
             if slot > Slot::ZERO { VecDeque::from([(slot, bytes)]) } else { VecDeque::new() };
         Retention {
             marked_bytes: marks.front().map_or(0, |(_, bytes)| *bytes),
             marks,
             open_bytes: 0,
+            retain_bytes,
         }
     }
 
     fn begin(&mut self, slot: Slot) {
-        *self = Retention::new(slot, 0);
+        *self = Retention::new(self.retain_bytes, slot, 0);
     }
 
     pub(crate) fn add(&mut self, slot: Slot, bytes: u64) {
         self.open_bytes += bytes;
-        if self.open_bytes >= MARK_BYTES {
+        if self.open_bytes >= MARK_BYTES_MAX.min(self.retain_bytes / MARKS_MIN) {
             self.marks.push_back((slot, self.open_bytes));
             self.marked_bytes += self.open_bytes;
             self.open_bytes = 0;
@@ -279,9 +283,10 @@ impl Retention {
         self.marked_bytes + self.open_bytes
     }
 
-    /// The slot to cut up to so that about `retain` bytes stay, if there are more than half as many again; not
+    /// The slot to cut up to so that about as much stays as is to, if there are more than half as many again; not
     /// beyond `upto`.
-    fn cut(&mut self, retain: u64, upto: Slot) -> Option<Slot> {
+    fn cut(&mut self, upto: Slot) -> Option<Slot> {
+        let retain = self.retain_bytes;
         if self.bytes() <= retain + retain / 2 {
             return None;
         }
