@@ -39,8 +39,8 @@ enum Action {
 #[derive(Debug, Args)]
 struct Group {
     /// Members of the group, any of them; the first that answers is asked
-    #[arg(value_name = "HOST:PORT", value_delimiter = ',', required = true)]
-    members: Vec<String>,
+    #[arg(value_name = "HOST:PORT[,HOST:PORT…]")]
+    members: String,
 }
 
 #[derive(Debug, Args)]
@@ -92,7 +92,8 @@ pub(crate) fn run(arguments: &MemberArguments) -> ExitCode {
             (group, Request::Member(MemberChange::Lead { node: node.clone() }))
         }
     };
-    match ask_any(&group.members, &request) {
+    let addresses: Vec<&str> = group.members.split(',').collect();
+    match ask_any(&addresses, &request) {
         Ok(members) => {
             let text =
                 if arguments.json { json::to_string(&members) + "\n" } else { as_table(&members) };
@@ -108,7 +109,7 @@ pub(crate) fn run(arguments: &MemberArguments) -> ExitCode {
 }
 
 /// Asks the first that can be reached. A refusal is an answer, too; "down" is not.
-fn ask_any(addresses: &[String], request: &Request) -> Result<Value, String> {
+fn ask_any(addresses: &[&str], request: &Request) -> Result<Value, String> {
     let mut trouble = String::new();
     for address in addresses {
         match ask(address, request.clone(), CHANGE_TIME) {
