@@ -2,7 +2,7 @@
 
 use crate::journal::{Journal, JournalError, Recovered};
 use paxos::{Durable, Payload, Slot};
-use store::{Engine, Store};
+use store::{Effect, Engine, Store};
 use wal::Disk;
 
 /// Bytes of entries that are replayed into the store at a time.
@@ -60,8 +60,10 @@ pub fn start<D: Disk, E: Engine>(
         let batch: Vec<store::Entry<'_>> = (entries.iter())
             .zip(next.0..)
             .map(|(entry, slot)| match &entry.payload {
-                Payload::Command(bytes) => store::Entry { slot, command: Some(bytes) },
-                Payload::Blank | Payload::Membership(_) => store::Entry { slot, command: None },
+                Payload::Command(bytes) => store::Entry { slot, effect: Effect::Command(bytes) },
+                Payload::Blank | Payload::Membership(_) => {
+                    store::Entry { slot, effect: Effect::Blank }
+                }
             })
             .collect();
         store.apply(&batch)?;

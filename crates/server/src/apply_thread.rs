@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use store::{Entry, Fatal, FjallEngine, Store};
+use store::{Effect, Entry, Fatal, FjallEngine, Store};
 
 /// Bytes of entries that are applied as one batch; a long batch keeps the answers of its first
 /// entries waiting.
@@ -137,7 +137,7 @@ impl Worker {
 
     fn apply(&mut self, batch: &[Decided]) -> Result<(), Fatal> {
         let entries: Vec<Entry<'_>> = (batch.iter())
-            .map(|(slot, command)| Entry { slot: slot.0, command: command.as_deref() })
+            .map(|(slot, command)| Entry { slot: slot.0, effect: Effect::from(command.as_deref()) })
             .collect();
         let mut outcomes = self.thread.store.apply(&entries)?;
         let through = Slot(self.thread.store.applied_slot());
