@@ -85,7 +85,7 @@ fn damages(bytes: &[u8], dice: &mut Dice) -> Vec<Damage> {
 
 /// `MONDONGO_DAMAGES` sets how many random places are tried in each file.
 fn places_in_file() -> usize {
-    std::env::var("MONDONGO_DAMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+    std::env::var("MONDONGO_DAMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 fn damage(path: &Path, bytes: &[u8], damage: Damage) {
