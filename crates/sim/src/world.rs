@@ -407,7 +407,10 @@ impl World {
         let Some((through, _)) = entries.last() else { return Ok(()) };
         let through = *through;
         let batch: Vec<store::Entry<'_>> = (entries.iter())
-            .map(|(slot, command)| store::Entry { slot: slot.0, command: command.as_deref() })
+            .map(|(slot, command)| store::Entry {
+                slot: slot.0,
+                effect: store::Effect::from(command.as_deref()),
+            })
             .collect();
         let outcomes = up.store.apply(&batch).map_err(|e| format!("node {node}: store: {e}"))?;
         if persist {
