@@ -1,7 +1,7 @@
 //! Random schedules: crashes with loss of what was not durable, lost, repeated and overtaken messages, partitions,
 //! slow disks, cut logs and snapshots, members that come and go. Agreement after every step, progress once it is over.
 //!
-//! `PAXOS_SEED=n cargo test -p paxos --test schedules` plays the worlds of one seed alone.
+//! `PAXOS_SEED=n cargo test -p paxos --test schedules` plays the worlds of one seed alone, `PAXOS_TIMES=n` n times as many.
 
 mod group;
 
@@ -11,7 +11,7 @@ use paxos::Policy;
 fn seeds(count: u64) -> Vec<u64> {
     match option_env!("PAXOS_SEED").map(str::parse) {
         Some(Ok(seed)) => vec![seed],
-        _ => (0..count).collect(),
+        _ => (0..count * option_env!("PAXOS_TIMES").and_then(|n| n.parse().ok()).unwrap_or(1)).collect(),
     }
 }
 
@@ -95,26 +95,4 @@ fn passive_with_partitions_drops_nothing_in_silence() {
             );
         }
     });
-}
-#[test]
-#[ignore]
-fn dbg() {
-    let seed = 88;
-    let mut world = World::new(
-        seed,
-        Plan { policy: Policy::Passive, partitions: true, membership_churn: false, planted: None },
-    );
-    let mut seen = vec![0; 9];
-    for round in 0..500 {
-        world.round();
-        for (id, node) in &world.group.nodes {
-            let i = id.0 as usize;
-            for (slot, p) in &node.delivered[seen[i]..] {
-                if slot.0 <= 5 {
-                    println!("round {round} node {i} slot {slot} {p:?} \n{}", world.describe());
-                }
-            }
-            seen[i] = node.delivered.len();
-        }
-    }
 }
