@@ -172,8 +172,13 @@ impl Paxos {
         if !self.follows(from, ballot) {
             return;
         }
-        self.learn_decided(decided);
-        self.in_touch |= self.decided >= decided && self.membership.is_active(self.config.node);
+        match self.membership.policy {
+            Policy::Paxos => self.learn_decided(decided),
+            Policy::Passive => {
+                let is_active = self.membership.is_active(self.config.node);
+                self.in_touch |= self.decided >= decided && is_active;
+            }
+        }
         if self.accepted.next() < window && self.acceptor.catching_up.is_none() {
             self.ask_catch_up(from);
         }
@@ -237,7 +242,12 @@ impl Paxos {
     pub(crate) fn ask_catch_up(&mut self, peer: NodeId) {
         let again = self.now + u64::from(self.config.retransmit_ticks);
         self.acceptor.catching_up = Some((peer, again));
-        let from = self.decided.next();
+        let from = match self.role {
+            RoleState::Follower if self.membership.policy == Policy::Passive => {
+                self.accepted.next()
+            }
+            _ => self.decided.next(),
+        };
         self.send(peer, Message::CatchUp { from });
     }
 
@@ -310,9 +320,16 @@ impl Paxos {
             return;
         }
         self.acceptor.catching_up = None;
+        // Under the passive policy a follower waits to be told what is decided (see `tellable` in `leader.rs`).
+        let waits = self.membership.policy == Policy::Passive
+            && matches!(self.role, RoleState::Follower)
+            && from == self.promised.node;
         let mut slot = first;
         for entry in entries {
-            if slot == self.decided.next() {
+            if waits && slot == self.accepted.next() {
+                let ballot = self.promised;
+                self.accept(slot, Entry { ballot, payload: entry.payload });
+            } else if !waits && slot == self.decided.next() {
                 self.adopt_decided(slot, entry);
             }
             slot = slot.next();
@@ -326,7 +343,11 @@ impl Paxos {
     }
 
     fn ask_catch_up_further(&mut self, peer: NodeId, first: Slot, after: Slot) {
-        let progressed = after > first && after == self.decided.next();
+        let end = match self.role {
+            RoleState::Follower if self.membership.policy == Policy::Passive => self.accepted,
+            _ => self.decided,
+        };
+        let progressed = after > first && after == end.next();
         if progressed && self.wants_catch_up() {
             self.ask_catch_up(peer);
         }

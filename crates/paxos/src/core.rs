@@ -4,7 +4,7 @@ use crate::config::{Config, PlantedBug};
 use crate::election::Canvass;
 use crate::leader::{Leadership, Told};
 use crate::log::LogWindow;
-use crate::membership::{Change, LEVEL_MAX, Membership, Refusal};
+use crate::membership::{Change, LEVEL_MAX, Membership, Policy, Refusal};
 use crate::message::Message;
 use crate::persist::{PersistId, Persistence};
 use crate::reads::Reads;
@@ -47,7 +47,7 @@ pub enum Input {
     /// At which slot may a read that begins now be served?
     Read(ReadId),
     /// Please change who takes part. May be dropped; ask again until it shows in the membership. To a follower
-    /// that is waited for, under [`Policy::Passive`](crate::Policy::Passive), [`Change::Lead`] of itself says that all others are gone for
+    /// that is waited for, under [`Policy::Passive`], [`Change::Lead`] of itself says that all others are gone for
     /// good: it takes over whatever it cannot know of them.
     Change {
         /// The driver's name for it, for [`Output::ChangeRefused`].
@@ -146,7 +146,7 @@ pub enum Output {
         /// The level.
         level: u32,
     },
-    /// Under [`Policy::Passive`](crate::Policy::Passive): an entry accepted from an earlier leader gives way to another, or to a snapshot
+    /// Under [`Policy::Passive`]: an entry accepted from an earlier leader gives way to another, or to a snapshot
     /// that may hold it or not. Nobody was told that it was decided.
     Overwritten {
         /// Where it was.
@@ -154,7 +154,7 @@ pub enum Output {
         /// The entry.
         entry: Entry,
     },
-    /// Under [`Policy::Passive`](crate::Policy::Passive): this node went on apart from the leader it now meets, so that what it holds
+    /// Under [`Policy::Passive`]: this node went on apart from the leader it now meets, so that what it holds
     /// from `from` on is not in the group's log. It can only start over; until then it does not lead. Repeated
     /// while they meet.
     Diverged {
@@ -257,6 +257,9 @@ pub struct Paxos {
     /// The feature level met that is not known here: nothing is handed out any more.
     pub(crate) unsupported: Option<u32>,
     decided_recorded: Slot,
+    /// Under the passive policy: what is handed out until the decision of a membership is durable. Only that tells
+    /// why some did not hold what stands in front of it.
+    held_back: Option<(PersistId, Slot)>,
     /// Governs the slots after `membership_slot`.
     pub(crate) membership: Membership,
     pub(crate) membership_slot: Slot,
@@ -308,6 +311,7 @@ impl Paxos {
             installing: None,
             unsupported: None,
             decided_recorded: decided,
+            held_back: None,
             membership,
             membership_slot,
             role: RoleState::Follower,
@@ -506,9 +510,23 @@ impl Paxos {
             let entry = self.log.get(self.decided).expect("undecided entries stay in the window");
             if let Payload::Membership(membership) = &entry.payload {
                 assert!(membership.base == self.membership_slot, "memberships follow each other");
-                self.govern(self.decided, membership.clone());
+                let membership = membership.clone();
+                if membership.policy == Policy::Passive {
+                    self.hold_back(membership.own_slot);
+                }
+                self.govern(self.decided, membership);
             }
         }
+    }
+
+    /// Records that the last slot is decided; nothing from `first` on is handed out before that is durable.
+    fn hold_back(&mut self, first: Slot) {
+        self.persistence.add(Record::Decided(self.decided));
+        self.decided_recorded = self.decided;
+        let id = self.persistence.current_id();
+        let before = Slot(first.0.saturating_sub(1));
+        let before = self.held_back.map_or(before, |(_, slot)| slot.min(before));
+        self.held_back = Some((id, before));
     }
 
     /// `membership`, decided at `slot`, governs from here on.
@@ -572,6 +590,13 @@ impl Paxos {
         let mut upto = self.decided;
         if !self.config.is_planted(PlantedBug::DeliverBeforePersisted) {
             upto = upto.min(self.persistence.durable_slot(self.log.last()));
+        }
+        if let Some((id, slot)) = self.held_back {
+            if self.persistence.is_done(id) {
+                self.held_back = None;
+            } else {
+                upto = upto.min(slot);
+            }
         }
         if let Some(slot) = self.installing
             && upto >= slot

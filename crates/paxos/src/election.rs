@@ -215,6 +215,10 @@ impl Paxos {
     /// The group has gone on without this node, says somebody who knows a later membership.
     pub(crate) fn on_not_member(&mut self, slot: Slot, removed: bool) {
         if slot > self.membership_slot {
+            self.in_touch = false;
+            if let RoleState::Canvassing(canvass) = &mut self.role {
+                canvass.is_denied = true;
+            }
             self.outputs.push(Output::NotMember { removed });
         }
     }

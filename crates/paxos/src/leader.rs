@@ -516,7 +516,22 @@ impl Paxos {
     }
 
     /// The highest slot up to which a quorum of voters holds everything.
+    ///
+    /// Under the passive policy that is everybody; or, once the membership that drops some is held by all that
+    /// remain, those. Nothing in front of it is decided by them alone before it is: whoever holds such an entry as
+    /// decided holds the membership that tells why.
     fn quorum_slot(&self, l: &Leadership) -> Slot {
+        let everybody = self.quorum_slot_of(l, false);
+        match l.undecided_memberships.back() {
+            Some(last) if self.membership.policy == Policy::Passive => {
+                let remaining = self.quorum_slot_of(l, true);
+                if remaining >= *last { remaining } else { everybody }
+            }
+            _ => everybody,
+        }
+    }
+
+    fn quorum_slot_of(&self, l: &Leadership, without_dropped: bool) -> Slot {
         let own = if self.config.is_planted(PlantedBug::OwnVoteBeforePersisted) {
             self.accepted
         } else {
@@ -528,7 +543,7 @@ impl Paxos {
             if !self.membership.is_voter(*node) && !learners_vote {
                 continue;
             }
-            if self.is_dropped(*node) {
+            if without_dropped && self.is_dropped(*node) {
                 continue;
             }
             if *node == self.config.node {
@@ -605,12 +620,17 @@ impl Paxos {
     /// Sends each follower what it lacks, as far as the window allows, or at least the news of what is
     /// decided.
     pub(crate) fn flush_followers(&mut self) {
+        let lineage = match self.membership.policy {
+            Policy::Passive => self.membership.lineage(self.membership_slot),
+            Policy::Paxos => Vec::new(),
+        };
         let Paxos { role, log, outputs, config, now, accepted, decided, .. } = self;
         let RoleState::Owning(l) = role else { return };
         if !l.is_leading {
             return;
         }
         for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
+            let decided = &tellable(*decided, peer.acked, &lineage);
             while peer.next <= *accepted
                 && peer.next >= log.first()
                 && peer.inflight_bytes < config.inflight_bytes_max
@@ -629,7 +649,8 @@ impl Paxos {
                     Message::Accept { ballot: l.ballot, first, entries, decided: *decided };
                 outputs.push(Output::Send { to: *node, message });
             }
-            if peer.decided_told < *decided && peer.next >= log.first() {
+            let reaches = peer.next >= log.first() || !lineage.is_empty();
+            if peer.decided_told < *decided && reaches {
                 peer.decided_told = *decided;
                 let (first, entries) = (peer.next, Vec::new());
                 let message =
@@ -666,8 +687,13 @@ impl Paxos {
 
     pub(crate) fn send_heartbeats(&mut self) {
         let (decided, window) = (self.decided, self.log.first());
-        let RoleState::Owning(l) = &self.role else { return };
-        for (node, _) in l.peers.iter().filter(|(_, peer)| peer.has_promised) {
+        let passive = self.membership.policy == Policy::Passive;
+        let RoleState::Owning(l) = &mut self.role else { return };
+        for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
+            // A heartbeat decides nothing then; the news goes along with it.
+            if passive {
+                peer.decided_told = Slot::ZERO;
+            }
             let message = Message::Heartbeat { ballot: l.ballot, decided, window, probe: l.probe };
             self.outputs.push(Output::Send { to: *node, message });
         }
@@ -710,4 +736,12 @@ impl Paxos {
         };
         l.peers.iter().map(of_peer).collect()
     }
+}
+
+/// Under the passive policy: what a follower that holds everything up to `acked` may be told to be decided. What stands
+/// in front of a membership and may have been decided without those that it leaves out is decided together with it.
+fn tellable(decided: Slot, acked: Slot, lineage: &[Ancestor]) -> Slot {
+    let ahead = lineage.iter().filter(|ancestor| ancestor.slot > acked && ancestor.own_slot.0 > 0);
+    let together = ahead.map(|ancestor| ancestor.own_slot.previous()).min();
+    together.map_or(decided, |slot| decided.min(slot))
 }
