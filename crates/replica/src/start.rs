@@ -30,7 +30,9 @@ pub enum StartError {
         floor: Slot,
     },
     /// The group is at a feature level that this version does not know.
-    #[error("the group is at feature level {level}, this version knows up to {known}: start a newer version")]
+    #[error(
+        "the group is at feature level {level}, this version knows up to {known}: start a newer version"
+    )]
     Unsupported {
         /// The group's level.
         level: u32,
