@@ -27,6 +27,8 @@ enum Step {
     Test,
     /// A fixed handful of simulated worlds.
     Sim,
+    /// Every state of the model of the protocol, in its quick configurations.
+    Model,
     /// Licences, sources and bans of dependencies, if `cargo deny` is installed.
     Deny,
 }
@@ -39,6 +41,7 @@ impl Step {
             Step::Doc => "cargo doc --workspace --no-deps, with RUSTDOCFLAGS=-Dwarnings".into(),
             Step::Test => "cargo test --workspace".into(),
             Step::Sim => format!("cargo xtask sim --runs {SIM_SEEDS} --twice"),
+            Step::Model => "cargo xtask model --config quick".into(),
             Step::Deny => "cargo deny check bans licenses sources".into(),
         }
     }
@@ -58,6 +61,7 @@ impl Step {
                 let words = ["--runs", &SIM_SEEDS.to_string(), "--twice"].map(str::to_owned);
                 sim::cli::run_arguments(&words).map_err(|what| anyhow!(what))
             }
+            Step::Model => crate::model_check::run_quick(),
             Step::Deny => deny(),
         }
     }

@@ -1,10 +1,12 @@
-//! The project's own commands: `cargo xtask check | bless | sim`.
+//! The project's own commands: `cargo xtask check | bless | sim | soak | model`.
 //!
 //! Checking never edits; editing is another verb (`bless`). Invariant of absence: nothing here is needed
 //! to build or run MondongoDB, and no check lives here that `cargo test` could do (see `tests/tidy`).
 
 mod bless;
 mod check;
+mod model_check;
+mod soak;
 mod step;
 
 use anyhow::anyhow;
@@ -25,6 +27,10 @@ enum Command {
     Check(check::Options),
     /// Formats the sources and writes what tests expect anew, for you to read in the diff.
     Bless(bless::Options),
+    /// Faults drawn by lot on real processes under load, with their history checked.
+    Soak(soak::Options),
+    /// Explores every state of the model of the protocol; the quick configurations if none is named.
+    Model(model_check::Options),
     /// Plays simulated worlds; `cargo xtask sim --help` says how.
     #[command(disable_help_flag = true)]
     Sim {
@@ -38,6 +44,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Check(options) => check::run(&options),
         Command::Bless(options) => bless::run(&options),
+        Command::Soak(options) => soak::run(&options),
+        Command::Model(options) => model_check::run(&options),
         Command::Sim { arguments } => {
             sim::cli::run_arguments(&arguments).map_err(|what| anyhow!(what))
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -52,6 +52,8 @@ pub(crate) fn step(name: &str, about: &str, work: impl FnOnce() -> Result<()>) -
 
 fn shown(command: &Command) -> String {
     let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
-    let words: Vec<String> = std::iter::once("cargo".to_owned()).chain(words).collect();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let program = program.to_string_lossy().into_owned();
+    let words: Vec<String> = std::iter::once(program).chain(words).collect();
     words.join(" ")
 }

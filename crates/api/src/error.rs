@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How the refusal of a node that does not lead begins; the leader's address follows.
+const NOT_LEADER: &str = "writes go to the leader, ";
+
 /// What went wrong, as a word that programs may branch on. Codes are never renamed or reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorCode {
@@ -105,7 +108,10 @@ impl ErrorCode {
 
     /// Whether the request certainly had no effect and may be sent to another member at once.
     pub fn is_retryable_elsewhere(self) -> bool {
-        matches!(self, ErrorCode::Down | ErrorCode::Busy | ErrorCode::Stopping)
+        matches!(
+            self,
+            ErrorCode::Down | ErrorCode::Busy | ErrorCode::Stopping | ErrorCode::DiskFull
+        )
     }
 }
 
@@ -124,6 +130,16 @@ impl Error {
     /// An error of that code with that message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
         Error { code, message: message.into() }
+    }
+
+    /// The refusal of a node that does not lead: writes go to the one that listens at `leader`.
+    pub fn not_leader(leader: &str) -> Error {
+        Error::new(ErrorCode::NotLeader, format!("{NOT_LEADER}{leader}"))
+    }
+
+    /// The leader that such a refusal names.
+    pub fn leader_address(&self) -> Option<&str> {
+        (self.code == ErrorCode::NotLeader).then(|| self.message.strip_prefix(NOT_LEADER)).flatten()
     }
 
     /// Reads a reason as [`fmt::Display`] writes it; a reason without a known code is `internal`.

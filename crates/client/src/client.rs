@@ -187,6 +187,12 @@ impl Client {
             call.options.acked = Some(in_use.acked());
         }
         match timeout_at(attempt_deadline, connection.call(call)).await {
+            Ok(Ok(Err(error))) if error.code == ErrorCode::NotLeader => {
+                // At most as often as there are members at once: who leads may change meanwhile.
+                self.follow(&connection, &error).await;
+                attempts.note(1, named(&connection, &error));
+                None
+            }
             Ok(Ok(Err(error))) if error.code.is_retryable_elsewhere() => {
                 let busy = error.code == ErrorCode::Busy;
                 self.leave(&connection, busy || error.code == ErrorCode::Down).await;
@@ -266,6 +272,19 @@ impl Client {
         if current.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
             current.connection = None;
             current.next = (current.next + 1) % count;
+        }
+    }
+
+    /// Turns to the leader that a node named in its refusal, unless another call did so already.
+    async fn follow(&self, connection: &Arc<Connection>, refusal: &Error) {
+        let Some(leader) = refusal.leader_address() else {
+            return self.leave(connection, true).await;
+        };
+        let position = self.members().position_of(leader);
+        let mut current = self.shared.current.lock().await;
+        if current.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            current.connection = None;
+            current.next = position;
         }
     }
 

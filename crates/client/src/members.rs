@@ -27,6 +27,17 @@ impl Members {
         &self.addresses
     }
 
+    /// Where `address` stands, which is remembered if it was not known.
+    pub(crate) fn position_of(&mut self, address: &str) -> usize {
+        match self.addresses.iter().position(|known| known == address) {
+            Some(position) => position,
+            None => {
+                self.addresses.push(address.to_owned());
+                self.addresses.len() - 1
+            }
+        }
+    }
+
     /// Takes over what a node answered to `members`: a list of documents with `address`. Reported
     /// addresses replace those reported before; those given stay.
     pub(crate) fn learn(&mut self, answer: &Value) {

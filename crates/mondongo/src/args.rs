@@ -1,6 +1,7 @@
 //! The command line (spec §2).
 
 use crate::demo::DemoArguments;
+use crate::member::MemberArguments;
 use crate::serve::ServeArguments;
 use crate::status::StatusArguments;
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Cli(CliArguments),
     /// Show the role and progress of every node of a group
     Status(StatusArguments),
+    /// Show who takes part in a group, and change it
+    Member(MemberArguments),
     /// Start a group of nodes in one folder and open the prompt
     Demo(DemoArguments),
 }

@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod cli;
 mod demo;
+mod member;
 mod serve;
 mod status;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Cli(arguments) => cli::run(&arguments),
+        Command::Member(arguments) => member::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -1,10 +1,11 @@
 //! `mondongo serve`: runs one node (spec D1, D2).
 
 use clap::Args;
-use server::{Options, ServerError};
+use server::{EvictAfter, Options, Policy, ServerError};
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -40,6 +41,30 @@ pub(crate) struct ServeArguments {
           value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) cache_mib: u64,
 
+    /// How the group decides: paxos (any majority; the default of a new group) or passive (the leader and every
+    /// follower that is there; assumes that who falls silent has stopped). A group keeps what it was founded with
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    pub(crate) replication: Option<Policy>,
+
+    /// Wait no more for a member that is out of reach for so long (as in 90s or 10m), or never; it is let in again
+    /// when it comes back [default: 10m; with the passive policy 500ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_evict_after)]
+    pub(crate) evict_after: Option<EvictAfter>,
+
+    /// With the passive policy: take over when the leader is silent for so long
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub(crate) takeover_after: Duration,
+
+    /// How much log to keep for members that were away for a while, in MiB; who is further behind gets a snapshot
+    #[arg(long, value_name = "MIB", default_value_t = 256,
+          value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) log_retain_mib: u64,
+
+    /// Take no writes while less than so much of the disk is free, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64,
+          value_parser = clap::value_parser!(u64).range(0..=1_048_576))]
+    pub(crate) disk_reserve_mib: u64,
+
     /// Listen where other machines can connect, though this version has neither TLS nor users
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -68,6 +93,23 @@ Examples:
   mondongo serve db localhost:8000
   mondongo serve db2 localhost:8001 localhost:8000";
 
+fn parse_policy(text: &str) -> Result<Policy, String> {
+    match text {
+        "paxos" => Ok(Policy::Paxos),
+        "passive" => Ok(Policy::Passive),
+        _ => Err("write paxos or passive".into()),
+    }
+}
+
+fn parse_evict_after(text: &str) -> Result<EvictAfter, String> {
+    if text == "never" {
+        return Ok(EvictAfter::Never);
+    }
+    let time = humantime::parse_duration(text);
+    time.map(EvictAfter::Time)
+        .map_err(|error| format!("{error}; write a time such as 90s, or never"))
+}
+
 /// Runs the subcommand until the node stops.
 pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     if let Err(message) = start_log() {
@@ -83,6 +125,11 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
         cache_bytes: arguments.cache_mib << 20,
         insecure: arguments.insecure,
         fault_injection: arguments.fault_injection,
+        replication: arguments.replication,
+        evict_after: arguments.evict_after.unwrap_or_default(),
+        takeover_after: arguments.takeover_after,
+        log_retain_bytes: arguments.log_retain_mib << 20,
+        disk_reserve_bytes: arguments.disk_reserve_mib << 20,
     };
     let (stopper, stop) = watch::channel(false);
     let watched = watch_signals(stopper.clone());

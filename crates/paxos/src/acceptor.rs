@@ -29,7 +29,7 @@ pub(crate) struct Owed {
 
 impl Owed {
     pub(crate) fn on_new_promise(&mut self) {
-        *self = Owed { catching_up: self.catching_up, ..Owed::default() };
+        *self = Owed::default();
     }
 }
 
@@ -129,6 +129,24 @@ impl Paxos {
         }
     }
 
+    /// A snapshot takes the place of what was accepted up to `slot`.
+    pub(crate) fn note_given_up(&mut self, slot: Slot) {
+        if self.membership.policy == Policy::Paxos {
+            return;
+        }
+        // What was accepted from the present leader is in the snapshot.
+        let mut next = self.accepted.next();
+        while next <= slot
+            && let Some(entry) = self.log.get(next)
+        {
+            if matches!(entry.payload, Payload::Command(_)) {
+                let entry = entry.clone();
+                self.outputs.push(Output::Overwritten { slot: next, entry });
+            }
+            next = next.next();
+        }
+    }
+
     /// The leader says that every slot up to `decided` is decided; what this node has accepted in the
     /// leader's ballot up to there therefore is.
     fn learn_decided(&mut self, decided: Slot) {
@@ -154,7 +172,13 @@ impl Paxos {
         if !self.follows(from, ballot) {
             return;
         }
-        self.learn_decided(decided);
+        match self.membership.policy {
+            Policy::Paxos => self.learn_decided(decided),
+            Policy::Passive => {
+                let is_active = self.membership.is_active(self.config.node);
+                self.in_touch |= self.decided >= decided && is_active;
+            }
+        }
         if self.accepted.next() < window && self.acceptor.catching_up.is_none() {
             self.ask_catch_up(from);
         }
@@ -188,8 +212,11 @@ impl Paxos {
         let last = self.log.last();
         let (entries, _) = self.log.chunk(start, last, self.config.chunk_bytes_max);
         let (ballot, decided) = (self.promised, self.decided);
-        let governed = self.membership.ancestor(self.membership_slot);
-        self.send(ballot.node, Message::Promise { ballot, from, decided, last, governed, entries });
+        let lineage = match self.membership.policy {
+            Policy::Passive => self.membership.lineage(self.membership_slot),
+            Policy::Paxos => Vec::new(),
+        };
+        self.send(ballot.node, Message::Promise { ballot, from, decided, last, lineage, entries });
     }
 
     fn send_accepted(&mut self) {
@@ -215,7 +242,12 @@ impl Paxos {
     pub(crate) fn ask_catch_up(&mut self, peer: NodeId) {
         let again = self.now + u64::from(self.config.retransmit_ticks);
         self.acceptor.catching_up = Some((peer, again));
-        let from = self.decided.next();
+        let from = match self.role {
+            RoleState::Follower if self.membership.policy == Policy::Passive => {
+                self.accepted.next()
+            }
+            _ => self.decided.next(),
+        };
         self.send(peer, Message::CatchUp { from });
     }
 
@@ -236,12 +268,12 @@ impl Paxos {
             return;
         }
         let bytes_max = self.config.chunk_bytes_max;
-        if slot <= self.floor {
-            let floor = self.floor;
-            self.send(from, Message::Compacted { floor });
-        } else if slot >= self.log.first() {
+        if slot >= self.log.first() {
             let (entries, _) = self.log.chunk(slot, self.decided, bytes_max);
             self.send(from, Message::CatchUpReply { first: slot, entries });
+        } else if slot <= self.floor {
+            let floor = self.floor;
+            self.send(from, Message::Compacted { floor });
         } else {
             let upto = self.decided.min(self.log.first().previous());
             self.outputs.push(Output::Fetch { to: from, from: slot, upto, bytes_max });
@@ -272,18 +304,32 @@ impl Paxos {
         };
         let theirs = first_of(lineage, &own);
         let ours = first_of(&own, lineage);
-        let from = theirs.into_iter().chain(ours).min().unwrap_or(self.decided.next());
+        let is_related = own.iter().any(|ancestor| lineage.contains(ancestor));
+        let first = theirs.into_iter().chain(ours).min();
+        let from = first.filter(|_| is_related).unwrap_or_default().max(Slot::ZERO.next());
+        self.has_diverged = true;
         self.outputs.push(Output::Diverged { from });
     }
 
-    pub(crate) fn on_catch_up_reply(&mut self, first: Slot, entries: Vec<Entry>) {
+    /// Takes decided entries in, from whom they were asked in the ballot promised at present: under the passive
+    /// policy those of others may belong to a log that has parted from this one.
+    pub(crate) fn on_catch_up_reply(&mut self, from: NodeId, first: Slot, entries: Vec<Entry>) {
+        let asked = self.acceptor.catching_up;
+        let Some((peer, _)) = asked.filter(|(peer, _)| *peer == from) else { return };
         if self.is_leading() {
             return;
         }
-        let Some((peer, _)) = self.acceptor.catching_up.take() else { return };
+        self.acceptor.catching_up = None;
+        // Under the passive policy a follower waits to be told what is decided (see `tellable` in `leader.rs`).
+        let waits = self.membership.policy == Policy::Passive
+            && matches!(self.role, RoleState::Follower)
+            && from == self.promised.node;
         let mut slot = first;
         for entry in entries {
-            if slot == self.decided.next() {
+            if waits && slot == self.accepted.next() {
+                let ballot = self.promised;
+                self.accept(slot, Entry { ballot, payload: entry.payload });
+            } else if !waits && slot == self.decided.next() {
                 self.adopt_decided(slot, entry);
             }
             slot = slot.next();
@@ -297,7 +343,11 @@ impl Paxos {
     }
 
     fn ask_catch_up_further(&mut self, peer: NodeId, first: Slot, after: Slot) {
-        let progressed = after > first && after == self.decided.next();
+        let end = match self.role {
+            RoleState::Follower if self.membership.policy == Policy::Passive => self.accepted,
+            _ => self.decided,
+        };
+        let progressed = after > first && after == end.next();
         if progressed && self.wants_catch_up() {
             self.ask_catch_up(peer);
         }
@@ -321,6 +371,7 @@ impl Paxos {
             // The ballot recorded for a slot never falls.
             let ballot = present.map_or(entry.ballot, |present| present.ballot.max(entry.ballot));
             let entry = Entry { ballot, payload: entry.payload };
+            self.note_overwritten(slot, &entry);
             self.log.put(slot, entry.clone());
             self.persistence.add(Record::Accept(slot, entry));
         }

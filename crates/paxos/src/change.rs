@@ -6,10 +6,18 @@ use crate::leader::Leadership;
 use crate::membership::{Change, Membership, Policy, Refusal, Standing, View};
 use crate::message::Message;
 use crate::types::{NodeId, Slot};
+use alloc::vec::Vec;
 
 impl Paxos {
     /// Takes a wish in. It is dropped if this node cannot tell yet whether it may be granted.
     pub(crate) fn on_change(&mut self, id: ChangeId, change: &Change) {
+        if let Change::Lead { node: Some(node) } = change
+            && *node == self.config.node
+            && !self.is_leading()
+        {
+            self.is_vouched_for = true;
+            return;
+        }
         if !self.may_change() {
             return;
         }
@@ -43,13 +51,13 @@ impl Paxos {
             Policy::Paxos => self.is_settled(),
             Policy::Passive => l.is_leading && l.own_slot.is_some(),
         };
-        settled && l.barrier.is_none() && l.change.is_none()
+        settled && l.undecided_memberships.is_empty() && l.change.is_none()
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Refusal> {
         let RoleState::Owning(l) = &self.role else { return Ok(()) };
         let next = self.membership.with(change, |node| self.view(l, node))?;
-        self.change_membership(next);
+        self.change_membership(self.membership_slot, &self.membership.clone(), next);
         Ok(())
     }
 
@@ -73,36 +81,49 @@ impl Paxos {
         View { is_heard, is_following: is_heard && peer.has_promised }
     }
 
-    /// Proposes `membership`, unless it says nothing new.
-    fn change_membership(&mut self, mut membership: Membership) {
-        let is_news = membership.members != self.membership.members
-            || membership.removed != self.membership.removed;
-        let RoleState::Owning(l) = &mut self.role else { return };
-        if is_news && l.barrier.is_none() {
-            let own_slot = l.own_slot.unwrap_or(Slot::ZERO);
-            membership.descend(&self.membership, self.membership_slot, l.ballot, own_slot);
-            l.change = Some(membership);
+    /// Proposes `next` in place of `base`, decided or proposed at `slot`, unless it says nothing new.
+    fn change_membership(&mut self, slot: Slot, base: &Membership, mut next: Membership) {
+        let is_news = next.members != base.members || next.removed != base.removed;
+        let RoleState::Owning(l) = &self.role else { return };
+        let (ballot, own_slot) = (l.ballot, self.first_uncommon(l));
+        if is_news && let RoleState::Owning(l) = &mut self.role {
+            next.descend(base, slot, ballot, own_slot);
+            l.change = Some(next);
         }
     }
 
     /// What a leader does by itself, at each heartbeat.
     pub(crate) fn tick_changes(&mut self) {
         self.tick_handover();
+        let is_out = self.is_out();
+        if (is_out || self.is_disk_stalled()) && self.begin_handover(None).is_err() && is_out {
+            self.step_down();
+            return;
+        }
+        if self.membership.policy == Policy::Passive {
+            self.drop_lost();
+        }
         if !self.may_change() {
             return;
         }
-        if let Some(node) = self.ready_learner() {
+        for node in self.ready_members() {
             self.change_by_itself(&Change::Promote { node });
-        } else if let Some(node) = self.lost_member() {
-            self.change_by_itself(&Change::Evict { node });
         }
-        if self.is_disk_stalled() {
-            // Nobody is told if that is not possible: then there is nobody better.
-            let _ = self.begin_handover(None);
+        for node in self.lost_members() {
+            self.change_by_itself(&Change::Evict { node });
         }
     }
 
+    /// Whether the governing membership leaves this node out.
+    fn is_out(&self) -> bool {
+        !self.membership.members.contains_key(&self.config.node)
+    }
+
+    /// Makes a change that nobody asked for, unless there is one to make already.
     fn change_by_itself(&mut self, change: &Change) {
+        if !self.may_change() {
+            return;
+        }
         // A refusal means: not now.
         let _ = self.change(change);
         let now = self.now;
@@ -113,11 +134,28 @@ impl Paxos {
         }
     }
 
-    /// A member that does not count and has caught up.
-    fn ready_learner(&self) -> Option<NodeId> {
-        let RoleState::Owning(l) = &self.role else { return None };
+    /// Under the passive policy: drops at once everybody who has fallen silent, also while an earlier dropping waits
+    /// for one of them.
+    fn drop_lost(&mut self) {
+        let RoleState::Owning(l) = &self.role else { return };
+        if l.own_slot.is_none() || l.change.is_some() {
+            return;
+        }
+        let (slot, base) = self.latest_membership();
+        let (base, mut next) = (base.clone(), base.clone());
+        for node in self.lost_of(&base) {
+            if let Ok(without) = next.with(&Change::Evict { node }, |node| self.view(l, node)) {
+                next = without;
+            }
+        }
+        self.change_membership(slot, &base, next);
+    }
+
+    /// Members that do not count and have caught up.
+    fn ready_members(&self) -> Vec<NodeId> {
+        let RoleState::Owning(l) = &self.role else { return Vec::new() };
         if self.membership.standing(self.config.node) == Some(Standing::Away) {
-            return Some(self.config.node);
+            return Vec::from([self.config.node]);
         }
         let (now, lag) = (self.now, self.config.promote_lag_slots);
         let patience = u64::from(self.config.election_ticks_min);
@@ -129,28 +167,34 @@ impl Paxos {
             })
         };
         let waits = |standing| standing != Standing::Voter;
-        let mut members = self.membership.members.iter();
-        members.find(|(node, m)| waits(m.standing) && is_ready(node)).map(|(node, _)| *node)
+        let members = self.membership.members.iter();
+        let ready = members.filter(|(node, m)| waits(m.standing) && is_ready(node));
+        ready.map(|(node, _)| *node).collect()
     }
 
-    /// A member that is waited for and has been out of reach for too long.
-    fn lost_member(&self) -> Option<NodeId> {
-        let RoleState::Owning(l) = &self.role else { return None };
-        let evict_ticks = self.config.evict_ticks?;
+    /// Under the paxos policy: members that are waited for and have been out of reach for too long.
+    fn lost_members(&self) -> Vec<NodeId> {
+        let RoleState::Owning(l) = &self.role else { return Vec::new() };
         let paused = self.now < l.changed_tick + self.config.change_pause_ticks;
-        if paused && self.membership.policy == Policy::Paxos {
-            return None;
+        if paused || self.membership.policy == Policy::Passive {
+            return Vec::new();
         }
+        self.lost_of(&self.membership)
+    }
+
+    /// Those of `membership` that are waited for and have been out of reach for too long.
+    fn lost_of(&self, membership: &Membership) -> Vec<NodeId> {
+        let RoleState::Owning(l) = &self.role else { return Vec::new() };
+        let Some(evict_ticks) = self.config.evict_ticks else { return Vec::new() };
         let is_lost = |node: &NodeId| {
             l.peers.get(node).is_some_and(|peer| {
                 // At the start of a ballot under the passive policy: it did not answer.
                 peer.heard_tick == 0 || self.now - peer.heard_tick >= evict_ticks
             })
         };
-        let mut members = self.membership.members.iter();
-        members
-            .find(|(node, m)| m.standing != Standing::Away && is_lost(node))
-            .map(|(node, _)| *node)
+        let members = membership.members.iter();
+        let lost = members.filter(|(node, m)| m.standing != Standing::Away && is_lost(node));
+        lost.map(|(node, _)| *node).collect()
     }
 
     /// Begins to hand leadership to `node`, or to the voter that holds most.
@@ -193,16 +237,16 @@ impl Paxos {
         }
     }
 
-    /// Goes on leading if nobody has taken over; with a disk that says nothing, gives up.
+    /// Goes on leading if nobody has taken over; with a disk that says nothing, or taking no part any more, gives up.
     fn tick_handover(&mut self) {
         let now = self.now;
-        let stalled = self.is_disk_stalled();
+        let should_go = self.is_disk_stalled() || self.is_out();
         let RoleState::Owning(l) = &mut self.role else { return };
         if let Some((_, until)) = l.handover
             && now >= until
         {
             l.handover = None;
-            if stalled {
+            if should_go {
                 self.step_down();
             }
         }

@@ -47,13 +47,13 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
             put_ballot(*ballot, out);
             out.put_u64_le(from.0);
         }
-        Message::Promise { ballot, from, decided, last, governed, entries } => {
+        Message::Promise { ballot, from, decided, last, lineage, entries } => {
             out.put_u8(4);
             put_ballot(*ballot, out);
             out.put_u64_le(from.0);
             out.put_u64_le(decided.0);
             out.put_u64_le(last.0);
-            put_ancestor(governed, out);
+            put_ancestors(lineage, out);
             put_entries(entries, out);
         }
         Message::Accept { ballot, first, entries, decided } => {
@@ -144,7 +144,7 @@ pub fn decode_message(bytes: Bytes) -> Result<Message, Malformed> {
             from: r.slot()?,
             decided: r.slot()?,
             last: r.slot()?,
-            governed: r.ancestor()?,
+            lineage: r.ancestors()?,
             entries: r.entries()?,
         },
         5 => {

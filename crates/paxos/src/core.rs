@@ -4,7 +4,7 @@ use crate::config::{Config, PlantedBug};
 use crate::election::Canvass;
 use crate::leader::{Leadership, Told};
 use crate::log::LogWindow;
-use crate::membership::{Change, LEVEL_MAX, Membership, Refusal};
+use crate::membership::{Change, LEVEL_MAX, Membership, Policy, Refusal};
 use crate::message::Message;
 use crate::persist::{PersistId, Persistence};
 use crate::reads::Reads;
@@ -46,7 +46,9 @@ pub enum Input {
     },
     /// At which slot may a read that begins now be served?
     Read(ReadId),
-    /// Please change who takes part. May be dropped; ask again until it shows in the membership.
+    /// Please change who takes part. May be dropped; ask again until it shows in the membership. To a follower
+    /// that is waited for, under [`Policy::Passive`], [`Change::Lead`] of itself says that all others are gone for
+    /// good: it takes over whatever it cannot know of them.
     Change {
         /// The driver's name for it, for [`Output::ChangeRefused`].
         id: ChangeId,
@@ -67,7 +69,8 @@ pub enum Input {
     /// The log on disk no longer holds the entries up to this slot, which were handed out.
     Compacted(Slot),
     /// A snapshot that [`Output::NeedSnapshot`] asked for is durable beside the log: the effects of every slot
-    /// up to `slot`.
+    /// up to `slot`. Of no effect, and not answered by [`Output::Installed`], if this node knows `slot` to be
+    /// decided by now, or leads; so the store may take the snapshot in only once it is answered.
     Installed {
         /// The last slot it covers.
         slot: Slot,
@@ -143,8 +146,8 @@ pub enum Output {
         /// The level.
         level: u32,
     },
-    /// Under [`Policy::Passive`]: an entry accepted from an earlier leader gives way to another. Nobody was
-    /// told that it was decided.
+    /// Under [`Policy::Passive`]: an entry accepted from an earlier leader gives way to another, or to a snapshot
+    /// that may hold it or not. Nobody was told that it was decided.
     Overwritten {
         /// Where it was.
         slot: Slot,
@@ -152,7 +155,8 @@ pub enum Output {
         entry: Entry,
     },
     /// Under [`Policy::Passive`]: this node went on apart from the leader it now meets, so that what it holds
-    /// from `from` on is not in the group's log. It can only start over.
+    /// from `from` on is not in the group's log. It can only start over; until then it does not lead. Repeated
+    /// while they meet.
     Diverged {
         /// The first slot that may differ.
         from: Slot,
@@ -250,13 +254,22 @@ pub struct Paxos {
     pub(crate) floor: Slot,
     /// The slot of a snapshot whose record is on its way to the disk.
     installing: Option<Slot>,
-    /// The feature level met that is not known here.
-    unsupported: Option<u32>,
+    /// The feature level met that is not known here: nothing is handed out any more.
+    pub(crate) unsupported: Option<u32>,
     decided_recorded: Slot,
+    /// Under the passive policy: what is handed out until the decision of a membership is durable. Only that tells
+    /// why some did not hold what stands in front of it.
+    held_back: Option<(PersistId, Slot)>,
     /// Governs the slots after `membership_slot`.
     pub(crate) membership: Membership,
     pub(crate) membership_slot: Slot,
     pub(crate) role: RoleState,
+    /// Under the passive policy: a leader has shown this node, since it started, that it was waited for.
+    pub(crate) in_touch: bool,
+    /// Under the passive policy: an operator has said that nobody else holds anything newer.
+    pub(crate) is_vouched_for: bool,
+    /// Under the passive policy: this node went on apart from a group that it has met since.
+    pub(crate) has_diverged: bool,
     /// Whether the owner of `promised` was heard since it was promised.
     pub(crate) leader_known: bool,
     pub(crate) leader_heard_tick: u64,
@@ -298,9 +311,13 @@ impl Paxos {
             installing: None,
             unsupported: None,
             decided_recorded: decided,
+            held_back: None,
             membership,
             membership_slot,
             role: RoleState::Follower,
+            in_touch: false,
+            is_vouched_for: false,
+            has_diverged: false,
             leader_known: false,
             leader_heard_tick: 0,
             election_tick: 0,
@@ -312,6 +329,7 @@ impl Paxos {
         while paxos.log.get(paxos.accepted.next()).is_some_and(|e| e.ballot == promised) {
             paxos.accepted = paxos.accepted.next();
         }
+        paxos.check_level(paxos.membership.level);
         paxos.reset_election_timer();
         if paxos.membership.active().eq([paxos.config.node])
             && paxos.membership.voters().count() == 1
@@ -453,8 +471,8 @@ impl Paxos {
                 self.on_canvass_reply(from, ballot, granted, promised);
             }
             Message::Prepare { ballot, from: slot } => self.on_prepare(from, ballot, slot),
-            Message::Promise { ballot, from: slot, decided, last, governed, entries } => {
-                let told = Told { slot, decided, last, governed, entries };
+            Message::Promise { ballot, from: slot, decided, last, lineage, entries } => {
+                let told = Told { slot, decided, last, lineage, entries };
                 self.on_promise(from, ballot, told);
             }
             Message::Accept { ballot, first, entries, decided } => {
@@ -469,7 +487,9 @@ impl Paxos {
             }
             Message::Refuse { promised } => self.on_refuse(from, promised),
             Message::CatchUp { from: slot } => self.on_catch_up(from, slot),
-            Message::CatchUpReply { first, entries } => self.on_catch_up_reply(first, entries),
+            Message::CatchUpReply { first, entries } => {
+                self.on_catch_up_reply(from, first, entries);
+            }
             Message::Compacted { floor } => self.on_compacted(from, floor),
             Message::NotMember { slot, removed } => self.on_not_member(slot, removed),
             Message::TakeOver { ballot } => self.on_take_over(from, ballot),
@@ -495,31 +515,53 @@ impl Paxos {
             let entry = self.log.get(self.decided).expect("undecided entries stay in the window");
             if let Payload::Membership(membership) = &entry.payload {
                 assert!(membership.base == self.membership_slot, "memberships follow each other");
-                self.govern(self.decided, membership.clone());
+                let membership = membership.clone();
+                if membership.policy == Policy::Passive {
+                    self.hold_back(membership.own_slot);
+                }
+                self.govern(self.decided, membership);
             }
         }
     }
 
+    /// Records that the last slot is decided; nothing from `first` on is handed out before that is durable.
+    fn hold_back(&mut self, first: Slot) {
+        self.persistence.add(Record::Decided(self.decided));
+        self.decided_recorded = self.decided;
+        let id = self.persistence.current_id();
+        let before = Slot(first.0.saturating_sub(1));
+        let before = self.held_back.map_or(before, |(_, slot)| slot.min(before));
+        self.held_back = Some((id, before));
+    }
+
     /// `membership`, decided at `slot`, governs from here on.
     fn govern(&mut self, slot: Slot, membership: Membership) {
-        if membership.level > LEVEL_MAX {
-            self.unsupported = Some(membership.level);
-        }
         let was_member = self.membership.members.contains_key(&self.config.node);
         (self.membership, self.membership_slot) = (membership, slot);
         self.on_membership();
+        self.reads.on_membership();
         if was_member && !self.membership.members.contains_key(&self.config.node) {
             let removed = self.membership.removed.contains(&self.config.node);
             self.outputs.push(Output::NotMember { removed });
         }
     }
 
+    /// Stops handing out if what comes next is of a level that is not known here.
+    fn check_level(&mut self, level: u32) {
+        if level > LEVEL_MAX && self.unsupported.is_none() {
+            self.unsupported = Some(level);
+            self.outputs.push(Output::Unsupported { level });
+        }
+    }
+
     /// A snapshot up to `slot` is there: what it covers is decided, and known here.
     fn install(&mut self, slot: Slot, (membership_slot, membership): (Slot, Membership)) {
         assert!(membership_slot <= slot, "a membership governs once it is decided");
-        if slot <= self.decided || self.is_leading() {
+        let is_outdated = slot <= self.decided || membership_slot < self.membership_slot;
+        if is_outdated || self.is_leading() {
             return;
         }
+        self.note_given_up(slot);
         // What was accepted beyond it stays: it may have been counted.
         if self.config.is_planted(PlantedBug::InstallForgetsAccepted) {
             self.log.forget();
@@ -536,6 +578,7 @@ impl Paxos {
             membership: (membership_slot, membership.clone()),
         };
         self.persistence.add(Record::Base(base));
+        self.check_level(membership.level);
         if membership_slot > self.membership_slot {
             self.govern(membership_slot, membership);
         }
@@ -553,6 +596,13 @@ impl Paxos {
         if !self.config.is_planted(PlantedBug::DeliverBeforePersisted) {
             upto = upto.min(self.persistence.durable_slot(self.log.last()));
         }
+        if let Some((id, slot)) = self.held_back {
+            if self.persistence.is_done(id) {
+                self.held_back = None;
+            } else {
+                upto = upto.min(slot);
+            }
+        }
         if let Some(slot) = self.installing
             && upto >= slot
         {
@@ -563,13 +613,12 @@ impl Paxos {
             self.delivered = self.delivered.next();
             let entry = self.log.get(self.delivered).expect("what is not delivered stays");
             outputs.push(Output::Decided { slot: self.delivered, payload: entry.payload.clone() });
-            if let Payload::Membership(membership) = &entry.payload
-                && membership.level > LEVEL_MAX
-            {
-                outputs.push(Output::Unsupported { level: membership.level });
-                break;
+            if let Payload::Membership(membership) = &entry.payload {
+                let level = membership.level;
+                self.check_level(level);
             }
         }
+        outputs.append(&mut self.outputs);
         self.log.evict(self.delivered, self.config.window_bytes_max);
     }
 

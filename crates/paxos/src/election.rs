@@ -10,7 +10,7 @@ use crate::leader::Leadership;
 use crate::membership::Policy;
 use crate::message::Message;
 use crate::record::Record;
-use crate::types::{Ballot, NodeId, Slot};
+use crate::types::{Ballot, NodeId, Payload, Slot};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
@@ -29,8 +29,8 @@ impl Paxos {
     pub(crate) fn reset_election_timer(&mut self) {
         let spread = self.config.election_ticks_max - self.config.election_ticks_min + 1;
         let least = match self.membership.policy {
-            Policy::Paxos => self.config.election_ticks_min,
-            Policy::Passive => self.config.takeover_ticks,
+            Policy::Passive if self.leader_known => self.config.takeover_ticks,
+            _ => self.config.election_ticks_min,
         };
         let wait = u64::from(least) + self.draw(u64::from(spread));
         self.election_tick = self.now + wait;
@@ -40,6 +40,7 @@ impl Paxos {
     pub(crate) fn hear_leader(&mut self) {
         self.leader_known = true;
         self.leader_heard_tick = self.now;
+        self.is_vouched_for = false;
         self.reset_election_timer();
     }
 
@@ -51,24 +52,50 @@ impl Paxos {
             self.step_down();
         }
         if self.now < self.election_tick {
+            self.canvass_again();
             return;
         }
         self.leader_known = false;
         self.reset_election_timer();
-        if self.may_lead() && !self.is_disk_stalled() {
+        let (may_lead, is_disk_stalled) = (self.may_lead(), self.is_disk_stalled());
+        if may_lead && !is_disk_stalled {
             self.canvass();
-        } else if !matches!(self.role, RoleState::Follower) {
+            return;
+        }
+        if !matches!(self.role, RoleState::Follower) {
             self.step_down();
+        }
+        if !may_lead {
+            // A question that nobody grants: whoever knows that this node is out says so.
+            self.send_canvass(Ballot::ZERO);
         }
     }
 
     /// Whether this node counts, so that it may ask to lead. Under the passive policy only an active voter holds
-    /// everything that was acknowledged.
+    /// everything that was acknowledged; one that finds in its log that it may have been dropped waits for those
+    /// who know.
     pub(crate) fn may_lead(&self) -> bool {
-        match self.membership.policy {
-            Policy::Paxos => self.membership.is_voter(self.config.node),
-            Policy::Passive => self.membership.is_active(self.config.node),
+        let node = self.config.node;
+        let counts = match self.membership.policy {
+            Policy::Paxos => self.membership.is_voter(node),
+            Policy::Passive => {
+                let is_safe = self.is_vouched_for || !self.is_perhaps_dropped();
+                self.membership.is_active(node) && !self.has_diverged && is_safe
+            }
+        };
+        counts && self.unsupported.is_none()
+    }
+
+    /// Whether an undecided membership in the log leaves this node out.
+    fn is_perhaps_dropped(&self) -> bool {
+        let mut slot = self.decided.next();
+        while let Some(entry) = self.log.get(slot) {
+            if matches!(&entry.payload, Payload::Membership(m) if !m.is_active(self.config.node)) {
+                return true;
+            }
+            slot = slot.next();
         }
+        false
     }
 
     /// Whether the own disk has been silent for so long that this node should not lead.
@@ -83,9 +110,25 @@ impl Paxos {
         let granted = BTreeSet::from([self.config.node]);
         let (is_denied, asked_tick) = (false, self.now);
         self.role = RoleState::Canvassing(Canvass { ballot, granted, is_denied, asked_tick });
+        self.send_canvass(ballot);
+    }
+
+    fn send_canvass(&mut self, ballot: Ballot) {
         let membership = self.membership_slot;
         for peer in self.others() {
             self.send(peer, Message::Canvass { ballot, membership });
+        }
+    }
+
+    /// Under the passive policy silence lets a candidate go on, so a question is not asked only once.
+    fn canvass_again(&mut self) {
+        if let RoleState::Canvassing(canvass) = &self.role
+            && self.membership.policy == Policy::Passive
+            && (self.now - canvass.asked_tick)
+                .is_multiple_of(u64::from(self.config.heartbeat_ticks))
+        {
+            let ballot = canvass.ballot;
+            self.send_canvass(ballot);
         }
     }
 
@@ -94,6 +137,10 @@ impl Paxos {
         if standing.is_none() && slot > membership {
             let removed = self.membership.removed.contains(&from);
             self.send(from, Message::NotMember { slot, removed });
+            return;
+        }
+        // It could not promise either.
+        if self.is_disk_stalled() {
             return;
         }
         // Who was dropped may lack what was acknowledged since.
@@ -137,16 +184,18 @@ impl Paxos {
     }
 
     /// Whether enough would follow. Under the passive policy one is enough, but whoever is there is heard first,
-    /// and a single one that knows better prevents it.
+    /// and a single one that knows better prevents it. A node that has met no leader since it started may have
+    /// been dropped while it was away, so it needs the word of everybody who was waited for when it left.
     fn is_wanted(&self, canvass: &Canvass) -> bool {
         let granted = |id| canvass.granted.contains(&id);
         match self.membership.policy {
             Policy::Paxos => self.membership.has_quorum(granted),
             Policy::Passive => {
-                let patience = u64::from(self.config.election_ticks_min / 2);
+                let patience = self.config.election_ticks_min - self.config.heartbeat_ticks;
+                let is_patient = self.now >= canvass.asked_tick + u64::from(patience);
+                let knows = self.in_touch || self.is_vouched_for;
                 !canvass.is_denied
-                    && (self.membership.active().all(granted)
-                        || self.now >= canvass.asked_tick + patience)
+                    && (self.membership.active().all(granted) || (is_patient && knows))
             }
         }
     }
@@ -154,7 +203,8 @@ impl Paxos {
     /// The leader of `ballot` wants this node to lead in its place: no need to ask who would follow.
     pub(crate) fn on_take_over(&mut self, from: NodeId, ballot: Ballot) {
         let follows = matches!(self.role, RoleState::Follower) && self.leader() == Some(from);
-        if !follows || ballot != self.promised || !self.may_lead() {
+        let is_able = self.may_lead() && !self.is_disk_stalled();
+        if !follows || ballot != self.promised || !is_able {
             return;
         }
         let round = self.promised.round.max(self.round_seen) + 1;
@@ -165,6 +215,10 @@ impl Paxos {
     /// The group has gone on without this node, says somebody who knows a later membership.
     pub(crate) fn on_not_member(&mut self, slot: Slot, removed: bool) {
         if slot > self.membership_slot {
+            self.in_touch = false;
+            if let RoleState::Canvassing(canvass) = &mut self.role {
+                canvass.is_denied = true;
+            }
             self.outputs.push(Output::NotMember { removed });
         }
     }

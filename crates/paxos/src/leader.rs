@@ -15,7 +15,7 @@ use bytes::Bytes;
 /// 1. Nothing is proposed in a slot before a quorum of the membership that governs the slot has
 ///    promised this ballot and told all it accepted from that slot on.
 /// 2. In a slot for which anything was told, the value told with the highest ballot is proposed.
-/// 3. Nothing is proposed after a membership (`barrier`) until that membership is decided.
+/// 3. No command is proposed after a membership until that membership is decided.
 #[derive(Debug)]
 pub(crate) struct Leadership {
     pub(crate) ballot: Ballot,
@@ -29,14 +29,17 @@ pub(crate) struct Leadership {
     own_promise_durable: bool,
     /// Who is there: under the passive policy all of them must promise before this node leads.
     asked: BTreeSet<NodeId>,
+    /// What was decided, as far as known here, when phase 2 began.
+    begun_decided: Slot,
     /// What promises told of slots not yet proposed: the value with the highest ballot for each.
     pub(crate) recovered: BTreeMap<Slot, Entry>,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// The slot of the first entry that is this leader's own; once it is decided so is everything
     /// that was ever decided before.
     pub(crate) own_slot: Option<Slot>,
-    /// The slot of a membership that is proposed and not yet decided.
-    pub(crate) barrier: Option<Slot>,
+    /// The slots of memberships that are proposed and not yet decided. Under the paxos policy at most one; under
+    /// the passive one more members may fall silent while those that remain decide to drop the first.
+    pub(crate) undecided_memberships: VecDeque<Slot>,
     /// A membership to propose.
     pub(crate) change: Option<Membership>,
     /// When a change of membership was last made that nobody asked for.
@@ -130,10 +133,11 @@ impl Leadership {
             reach_from: None,
             own_promise_durable: false,
             asked,
+            begun_decided: Slot::ZERO,
             recovered: BTreeMap::new(),
             peers: BTreeMap::new(),
             own_slot: None,
-            barrier: None,
+            undecided_memberships: VecDeque::new(),
             change: None,
             changed_tick: 0,
             handover: None,
@@ -169,7 +173,7 @@ pub(crate) struct Told {
     pub(crate) slot: Slot,
     pub(crate) decided: Slot,
     pub(crate) last: Slot,
-    pub(crate) governed: Ancestor,
+    pub(crate) lineage: Vec<Ancestor>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -220,8 +224,8 @@ impl Paxos {
     }
 
     pub(crate) fn on_promise(&mut self, from: NodeId, ballot: Ballot, told: Told) {
-        let Told { slot, decided, last, governed, entries } = told;
-        if self.tell_diverged(from, ballot, governed) {
+        let Told { slot, decided, last, lineage, entries } = told;
+        if self.tell_diverged(from, ballot, &lineage) {
             return;
         }
         let any = self.config.is_planted(PlantedBug::AdoptAnyBallot);
@@ -268,20 +272,53 @@ impl Paxos {
         }
     }
 
-    /// Under the passive policy: whether `from` descends from a membership that this leader's does not descend
-    /// from, so that one of the two went on apart. It is told.
-    fn tell_diverged(&mut self, from: NodeId, ballot: Ballot, governed: Ancestor) -> bool {
-        let RoleState::Owning(l) = &self.role else { return false };
-        let concerns = l.ballot == ballot && l.is_leading && l.own_slot.is_some();
-        if self.membership.policy == Policy::Paxos || !concerns || governed.slot == Slot::ZERO {
+    /// Under the passive policy: whether the log of `from` and this one have parted, because each went on without
+    /// the other. It is told, and not asked to promise any more.
+    ///
+    /// They have not if its last membership is known here, or if this candidate is the one that is behind.
+    fn tell_diverged(&mut self, from: NodeId, ballot: Ballot, theirs: &[Ancestor]) -> bool {
+        let own = self.latest_lineage();
+        let decided = self.membership.ancestor(self.membership_slot);
+        let passive = self.membership.policy == Policy::Passive;
+        let RoleState::Owning(l) = &mut self.role else { return false };
+        let Some(last) = theirs.last().filter(|_| passive && l.ballot == ballot) else {
+            return false;
+        };
+        let is_behind = !l.is_leading && theirs.contains(&decided);
+        if own.contains(last) || is_behind {
             return false;
         }
-        let lineage = self.membership.lineage(self.membership_slot);
-        if lineage.contains(&governed) {
-            return false;
-        }
-        self.send(from, Message::Diverged { ballot, lineage });
+        l.asked.remove(&from);
+        self.send(from, Message::Diverged { ballot, lineage: own });
         true
+    }
+
+    /// The membership that this leader proposed last, or else the one that governs, and its slot.
+    pub(crate) fn latest_membership(&self) -> (Slot, &Membership) {
+        let RoleState::Owning(l) = &self.role else { return self.membership() };
+        let proposed = l.undecided_memberships.back();
+        match proposed.and_then(|slot| self.log.get(*slot).map(|entry| (*slot, entry))) {
+            Some((slot, Entry { payload: Payload::Membership(membership), .. })) => {
+                (slot, membership)
+            }
+            _ => self.membership(),
+        }
+    }
+
+    fn latest_lineage(&self) -> Vec<Ancestor> {
+        let (slot, membership) = self.latest_membership();
+        membership.lineage(slot)
+    }
+
+    /// The first slot of which this leader does not know that everybody whom the governing membership waits for
+    /// holds it as it stands here.
+    pub(crate) fn first_uncommon(&self, l: &Leadership) -> Slot {
+        let common = |id: NodeId| match l.peers.get(&id) {
+            Some(peer) if peer.has_promised => peer.acked.max(l.begun_decided),
+            Some(_) => l.begun_decided,
+            None => self.accepted,
+        };
+        self.membership.active().map(common).min().unwrap_or(self.decided).next()
     }
 
     /// A node that should have promised this ballot has not, or no longer.
@@ -338,13 +375,16 @@ impl Paxos {
             l.recovered.clear();
         }
         l.is_leading = true;
+        l.begun_decided = self.decided;
+        self.in_touch = true;
         l.changed_tick = self.now;
         l.heartbeat_tick = self.now;
         self.leader_known = true;
         let passive = self.membership.policy == Policy::Passive;
-        for peer in l.peers.values_mut() {
+        for (node, peer) in &mut l.peers {
             // Under the passive policy whoever has not answered by now is not waited for.
-            peer.heard_tick = if passive && !peer.has_promised { 0 } else { self.now };
+            let is_missing = passive && !peer.has_promised && self.membership.is_active(*node);
+            peer.heard_tick = if is_missing { 0 } else { self.now };
         }
         self.send_heartbeats();
     }
@@ -392,7 +432,7 @@ impl Paxos {
             let RoleState::Owning(l) = &mut self.role else { return };
             l.undecided_bytes += payload.cost_bytes();
             if matches!(payload, Payload::Membership(_)) {
-                l.barrier = Some(slot);
+                l.undecided_memberships.push_back(slot);
             }
             let ballot = l.ballot;
             self.accept(slot, Entry { ballot, payload });
@@ -403,14 +443,13 @@ impl Paxos {
         let slot = self.accepted.next();
         let no_barrier = self.config.is_planted(PlantedBug::NoMembershipBarrier);
         let stale_stays = self.config.is_planted(PlantedBug::StaleMembershipStays);
-        let base = self.membership_slot;
-        let RoleState::Owning(l) = &mut self.role else { return None };
         let unasked = self.config.is_planted(PlantedBug::NewQuorumUnasked);
-        let may_propose = (unasked
-            || self.membership.policy == Policy::Passive
-            || self.membership.has_quorum(|id| l.has_promised(id)))
-            && (l.barrier.is_none() || no_barrier);
-        if !may_propose {
+        let passive = self.membership.policy == Policy::Passive;
+        let base = if passive { self.latest_membership().0 } else { self.membership_slot };
+        let RoleState::Owning(l) = &mut self.role else { return None };
+        let is_barred = !l.undecided_memberships.is_empty() && !no_barrier;
+        let is_allowed = passive || unasked || self.membership.has_quorum(|id| l.has_promised(id));
+        if !is_allowed || (is_barred && !passive) {
             return None;
         }
         l.recovered = l.recovered.split_off(&slot);
@@ -431,13 +470,12 @@ impl Paxos {
             l.own_slot = Some(slot);
             return Some(Payload::Blank);
         }
-        if l.undecided_bytes > self.config.undecided_bytes_max {
-            return None;
-        }
+        // Before the bounds: what is undecided may wait for the very member that is to be dropped.
         if let Some(membership) = l.change.take_if(|change| change.base == base) {
             return Some(Payload::Membership(membership));
         }
-        if l.handover.is_some() {
+        if is_barred || l.handover.is_some() || l.undecided_bytes > self.config.undecided_bytes_max
+        {
             return None;
         }
         let (_, command) = l.waiting.pop_front()?;
@@ -451,7 +489,7 @@ impl Paxos {
             && l.is_leading
         {
             let upto = self.quorum_slot(l).min(self.accepted);
-            let upto = l.barrier.map_or(upto, |barrier| upto.min(barrier));
+            let upto = l.undecided_memberships.front().map_or(upto, |barrier| upto.min(*barrier));
             if upto <= self.decided {
                 return;
             }
@@ -471,14 +509,29 @@ impl Paxos {
         let decided = self.decided;
         if let RoleState::Owning(l) = &mut self.role {
             l.undecided_bytes = l.undecided_bytes.saturating_sub(decided_bytes);
-            if l.barrier.is_some_and(|barrier| barrier <= decided) {
-                l.barrier = None;
+            while l.undecided_memberships.front().is_some_and(|slot| *slot <= decided) {
+                l.undecided_memberships.pop_front();
             }
         }
     }
 
     /// The highest slot up to which a quorum of voters holds everything.
+    ///
+    /// Under the passive policy that is everybody; or, once the membership that drops some is held by all that
+    /// remain, those. Nothing in front of it is decided by them alone before it is: whoever holds such an entry as
+    /// decided holds the membership that tells why.
     fn quorum_slot(&self, l: &Leadership) -> Slot {
+        let everybody = self.quorum_slot_of(l, false);
+        match l.undecided_memberships.back() {
+            Some(last) if self.membership.policy == Policy::Passive => {
+                let remaining = self.quorum_slot_of(l, true);
+                if remaining >= *last { remaining } else { everybody }
+            }
+            _ => everybody,
+        }
+    }
+
+    fn quorum_slot_of(&self, l: &Leadership, without_dropped: bool) -> Slot {
         let own = if self.config.is_planted(PlantedBug::OwnVoteBeforePersisted) {
             self.accepted
         } else {
@@ -490,7 +543,7 @@ impl Paxos {
             if !self.membership.is_voter(*node) && !learners_vote {
                 continue;
             }
-            if self.is_dropped(l, *node) {
+            if without_dropped && self.is_dropped(*node) {
                 continue;
             }
             if *node == self.config.node {
@@ -515,19 +568,15 @@ impl Paxos {
                 heard / 2 + 1
             }
             Policy::Paxos => self.membership.quorum(),
-            Policy::Passive => held.len(),
+            Policy::Passive => held.len().max(1),
         };
         held.get(quorum - 1).copied().unwrap_or(Slot::ZERO)
     }
 
-    /// Under the passive policy: whether the membership that is proposed drops `node`. It is decided by those that
-    /// remain, and so is all that stands before it.
-    fn is_dropped(&self, l: &Leadership, node: NodeId) -> bool {
-        if self.membership.policy == Policy::Paxos {
-            return false;
-        }
-        let proposed = l.barrier.and_then(|slot| self.log.get(slot));
-        matches!(proposed, Some(Entry { payload: Payload::Membership(m), .. }) if !m.is_active(node))
+    /// Under the passive policy: whether the membership that was proposed last drops `node`. It is decided by those
+    /// that remain, and so is all that stands before it.
+    fn is_dropped(&self, node: NodeId) -> bool {
+        self.membership.policy == Policy::Passive && !self.latest_membership().1.is_active(node)
     }
 
     pub(crate) fn on_accepted(&mut self, from: NodeId, ballot: Ballot, upto: Slot, gap: bool) {
@@ -571,12 +620,17 @@ impl Paxos {
     /// Sends each follower what it lacks, as far as the window allows, or at least the news of what is
     /// decided.
     pub(crate) fn flush_followers(&mut self) {
+        let lineage = match self.membership.policy {
+            Policy::Passive => self.membership.lineage(self.membership_slot),
+            Policy::Paxos => Vec::new(),
+        };
         let Paxos { role, log, outputs, config, now, accepted, decided, .. } = self;
         let RoleState::Owning(l) = role else { return };
         if !l.is_leading {
             return;
         }
         for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
+            let decided = &tellable(*decided, peer.acked, &lineage);
             while peer.next <= *accepted
                 && peer.next >= log.first()
                 && peer.inflight_bytes < config.inflight_bytes_max
@@ -595,7 +649,8 @@ impl Paxos {
                     Message::Accept { ballot: l.ballot, first, entries, decided: *decided };
                 outputs.push(Output::Send { to: *node, message });
             }
-            if peer.decided_told < *decided && peer.next >= log.first() {
+            let reaches = peer.next >= log.first() || !lineage.is_empty();
+            if peer.decided_told < *decided && reaches {
                 peer.decided_told = *decided;
                 let (first, entries) = (peer.next, Vec::new());
                 let message =
@@ -632,8 +687,13 @@ impl Paxos {
 
     pub(crate) fn send_heartbeats(&mut self) {
         let (decided, window) = (self.decided, self.log.first());
-        let RoleState::Owning(l) = &self.role else { return };
-        for (node, _) in l.peers.iter().filter(|(_, peer)| peer.has_promised) {
+        let passive = self.membership.policy == Policy::Passive;
+        let RoleState::Owning(l) = &mut self.role else { return };
+        for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
+            // A heartbeat decides nothing then; the news goes along with it.
+            if passive {
+                peer.decided_told = Slot::ZERO;
+            }
             let message = Message::Heartbeat { ballot: l.ballot, decided, window, probe: l.probe };
             self.outputs.push(Output::Send { to: *node, message });
         }
@@ -676,4 +736,12 @@ impl Paxos {
         };
         l.peers.iter().map(of_peer).collect()
     }
+}
+
+/// Under the passive policy: what a follower that holds everything up to `acked` may be told to be decided. What stands
+/// in front of a membership and may have been decided without those that it leaves out is decided together with it.
+fn tellable(decided: Slot, acked: Slot, lineage: &[Ancestor]) -> Slot {
+    let ahead = lineage.iter().filter(|ancestor| ancestor.slot > acked && ancestor.own_slot.0 > 0);
+    let together = ahead.map(|ancestor| ancestor.own_slot.previous()).min();
+    together.map_or(decided, |slot| decided.min(slot))
 }

@@ -80,7 +80,8 @@ pub struct Membership {
     pub members: BTreeMap<NodeId, Member>,
     /// The ballot of the leader that made it.
     pub origin: Ballot,
-    /// The first slot that is that leader's own: all before it is common to whoever it took over from.
+    /// The first slot that the leader which made it did not know to be held, as it stands in its log, by everybody
+    /// who was waited for until then: from here on whoever is left out may hold something else.
     pub own_slot: Slot,
     /// Nodes removed by hand or replaced, latest last: they are not let in again.
     pub removed: Vec<NodeId>,
@@ -249,11 +250,9 @@ impl Membership {
         if self.removed.contains(&node) {
             return Err(Refusal::Removed);
         }
-        let rival = self.members.iter().find(|(id, m)| m.address == address && **id != node);
-        let rival = rival.map(|(id, m)| (*id, m.standing));
-        if let Some((id, _)) = rival
-            && view(id).is_heard
-        {
+        let rivals = self.members.iter().filter(|(id, m)| m.address == address && **id != node);
+        let rivals: Vec<(NodeId, Standing)> = rivals.map(|(id, m)| (*id, m.standing)).collect();
+        if rivals.iter().any(|(id, _)| view(*id).is_heard) {
             return Err(Refusal::AddressInUse);
         }
         if let Some(member) = self.members.get_mut(&node) {
@@ -261,14 +260,14 @@ impl Membership {
             return Ok(());
         }
         let mut member = Member::new(address, Standing::Learner);
-        match rival {
-            // A learner that nobody has counted on goes at once.
-            Some((id, Standing::Learner)) => {
-                member.replaces = self.members.remove(&id).and_then(|old| old.replaces);
+        for (id, standing) in rivals {
+            if standing == Standing::Learner {
+                // A learner that nobody has counted on goes at once.
+                self.members.remove(&id);
                 self.note_removed(id);
+            } else {
+                member.replaces = Some(id);
             }
-            Some((id, _)) => member.replaces = Some(id),
-            None => {}
         }
         self.members.insert(node, member);
         Ok(())
@@ -289,7 +288,9 @@ impl Membership {
             return Err(Refusal::NotFollowing);
         }
         member.standing = Standing::Voter;
+        // Whoever is heard again has its disk, and listens elsewhere by now.
         if let Some(old) = member.replaces.take()
+            && !view(old).is_heard
             && self.members.remove(&old).is_some()
         {
             self.note_removed(old);

@@ -42,8 +42,9 @@ pub enum Message {
         decided: Slot,
         /// The sender's last accepted slot.
         last: Slot,
-        /// The membership that governs at the sender.
-        governed: Ancestor,
+        /// The memberships that led to the one which governs at the sender, that one last; none under
+        /// [`Policy::Paxos`](crate::Policy::Paxos).
+        lineage: Vec<Ancestor>,
         /// What it accepted, from `max(from, decided + 1)` on: contiguous, perhaps cut short of
         /// `last`.
         entries: Vec<Entry>,

@@ -13,8 +13,8 @@ pub struct PersistId(pub u64);
 ///
 /// Invariants:
 /// 1. Batches become durable in order.
-/// 2. A slot counts as durable only when no batch under way, nor the open one, holds a record (or a base) for it
-///    or for a slot before it.
+/// 2. A slot counts as durable only when no batch under way, nor the open one, holds a record for it or for
+///    a slot before it; a base is a record for every slot up to its own.
 #[derive(Debug, Default)]
 pub(crate) struct Persistence {
     open: Vec<Record>,
@@ -32,7 +32,8 @@ impl Persistence {
     pub(crate) fn add(&mut self, record: Record) {
         let slot = match &record {
             Record::Accept(slot, _) => Some(*slot),
-            Record::Base(base) => Some(base.slot),
+            // It speaks for all slots from the first on.
+            Record::Base(_) => Some(Slot::ZERO.next()),
             Record::Promise(_) | Record::Decided(_) => None,
         };
         if let Some(slot) = slot {

@@ -56,6 +56,13 @@ impl Reads {
         self.fresh.push((id, now));
     }
 
+    /// The membership has changed: reads that wait for answers ask again. Who answered before may have been no
+    /// quorum of those who decide now, and its slot may be one that the old ones have decided beyond.
+    pub(crate) fn on_membership(&mut self) {
+        let waiting = self.probing.drain(..).flat_map(|(_, _, origins)| origins);
+        self.unprobed.extend(waiting);
+    }
+
     /// A leader that steps down lets its own reads begin again; those of others are asked again.
     pub(crate) fn on_step_down(&mut self, now: u64) {
         let waiting = self.probing.drain(..).flat_map(|(_, _, origins)| origins);

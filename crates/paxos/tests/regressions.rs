@@ -84,7 +84,7 @@ fn a_new_leader_adopts_the_value_of_the_highest_ballot() {
             from,
             decided: Slot(1),
             last: Slot(2),
-            governed: group::governed(),
+            lineage: Vec::new(),
             entries: vec![Entry {
                 ballot: Ballot { round: 1, node: id(node) },
                 payload: group::command(text),
@@ -356,7 +356,7 @@ fn a_late_promise_does_not_move_the_decided_slot_back() {
         from,
         decided,
         last: decided,
-        governed: group::governed(),
+        lineage: Vec::new(),
         entries: Vec::new(),
     };
     group.step(1, Input::Message { from: id(2), message: promise(Slot(1)) });
@@ -515,7 +515,7 @@ fn a_late_promise_decides_nothing_by_itself() {
             from,
             decided,
             last: decided,
-            governed: group::governed(),
+            lineage: Vec::new(),
             entries: Vec::new(),
         };
         for node in [2, 3] {
@@ -548,7 +548,7 @@ fn a_decided_value_replaces_what_was_accepted_before() {
         let later = Ballot { round: 99, node: id(3) };
         let entries = vec![Entry { ballot: later, payload: group::command("decided") }];
         let reply = Message::CatchUpReply { first: slot, entries };
-        group.step(2, Input::Message { from: id(3), message: reply });
+        group.step(2, Input::Message { from: id(1), message: reply });
         group.restart(2);
         let kept = group.node(2).core.entry(slot).map(|entry| entry.payload.clone());
         group.commands(2) == ["decided"] && kept != Some(group::command("outdated"))

@@ -28,6 +28,23 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether what was durable is damaged or gone.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            JournalError::Log(error) => matches!(
+                error,
+                wal::Error::Corrupt { .. }
+                    | wal::Error::Missing
+                    | wal::Error::WrongLog { .. }
+                    | wal::Error::Rejected { .. }
+                    | wal::Error::NoRecord { .. }
+            ),
+            JournalError::Record { .. } | JournalError::NoEntry { .. } => true,
+        }
+    }
+}
+
 /// What the records of a log say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -131,6 +148,11 @@ impl<D: Disk> Journal<D> {
             self.log.cut_before(Position::from_u64(needed))?;
         }
         Ok(())
+    }
+
+    /// The last slot that holds an entry, or that a snapshot stands for.
+    pub fn last(&self) -> Slot {
+        self.index.last()
     }
 
     /// The entries up to this slot are not in the log.

@@ -603,6 +603,21 @@ impl Effect {
     }
 }
 
+impl Effect {
+    /// The entry of `slot` for the store.
+    pub fn entry(&self, slot: Slot) -> store::Entry<'_> {
+        store::Entry { slot: slot.0, effect: self.as_store() }
+    }
+
+    /// What it holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Effect::Blank => 0,
+            Effect::Command(bytes) | Effect::Group(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Whether taking the message in means writing much.
 fn brings_entries(message: &Message) -> bool {
     match message {

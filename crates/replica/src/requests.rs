@@ -67,8 +67,7 @@ impl Replica {
             Some(leader) if leader == self.paxos.node() => Ok(()),
             Some(leader) => {
                 let address = self.address_of(leader).unwrap_or_else(|| leader.to_string());
-                let message = format!("writes go to the leader, {address}");
-                Err(Error::new(ErrorCode::NotLeader, message))
+                Err(Error::not_leader(&address))
             }
             None => Err(error_down()),
         }

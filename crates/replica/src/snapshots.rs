@@ -73,7 +73,9 @@ pub enum Imported {
         /// It was the last.
         is_complete: bool,
     },
-    /// It does not fit: damaged, or of another snapshot.
+    /// It was damaged on its way: the import stands where it stood.
+    Again,
+    /// It does not fit, being of another snapshot, or the import cannot go on.
     Misfit,
 }
 
@@ -129,11 +131,10 @@ impl Replica {
                     self.ask_chunk();
                 }
             }
-            // The view was let go, or the bytes are not what they should be: from the start.
-            Imported::Misfit => {
-                let from = fetch.from;
-                self.begin_fetch(from);
-            }
+            Imported::Again => self.ask_chunk(),
+            // The view was let go, or the bytes are not what they should be: from the start, as soon as the
+            // core says again that it needs one.
+            Imported::Misfit => self.snapshots.fetch = None,
         }
     }
 

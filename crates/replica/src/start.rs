@@ -16,7 +16,7 @@ pub enum StartError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The store is damaged or cannot be read.
-    #[error("{0}; the store is made anew from the log if its folder is removed first")]
+    #[error(transparent)]
     Store(#[from] store::Fatal),
     /// The log begins after a slot that the store has not reached.
     #[error(
@@ -52,6 +52,18 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether what was durable is damaged or gone, so that only others can have it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StartError::Journal(error) => error.is_damage(),
+            StartError::Store(error) => error.is_damage(),
+            StartError::StoreBehindLog { .. } | StartError::LogBehindStore { .. } => true,
+            StartError::Unsupported { .. } => false,
+        }
+    }
+}
+
 /// Where a node stands once log and store agree.
 #[derive(Debug)]
 pub struct Started {
@@ -84,10 +96,9 @@ pub fn start<D: Disk, E: Engine>(
         let entries = journal.entries(next, decided, REPLAY_BYTES)?;
         let count = entries.len() as u64;
         let effects: Vec<Effect> = entries.into_iter().map(|e| Effect::of(e.payload)).collect();
-        let batch: Vec<store::Entry<'_>> = (effects.iter())
-            .zip(next.0..)
-            .map(|(effect, slot)| store::Entry { slot, effect: effect.as_store() })
-            .collect();
+        let with_slots = effects.iter().zip(next.0..);
+        let batch: Vec<store::Entry<'_>> =
+            with_slots.map(|(effect, slot)| effect.entry(Slot(slot))).collect();
         store.apply(&batch)?;
         next = Slot(next.0 + count);
     }

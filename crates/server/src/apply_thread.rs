@@ -6,12 +6,14 @@ use crate::backlog::Backlog;
 use crate::error::ServerError;
 use crate::inbox::{Alarm, Inbox};
 use crate::queue::{Queue, Taken};
+use crate::readers::SharedReader;
+use crate::snapshot_thread::ReadyStore;
+use crate::stores::Stores;
 use api::{Document, Value};
-use bytes::Bytes;
 use paxos::Slot;
-use replica::RequestId;
+use replica::{Effect, RequestId};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use store::{Entry, Fatal, FjallEngine, Store};
@@ -28,14 +30,16 @@ const PERSIST_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of entries after which it is persisted at the latest.
 const PERSIST_BYTES: usize = 32 << 20;
 
-/// A decided entry: its slot, and its command if it has one.
-pub(crate) type Decided = (Slot, Option<Bytes>);
+/// A decided entry: its slot, and what it does.
+pub(crate) type Decided = (Slot, Effect);
 
 /// What the apply thread is asked for.
 #[derive(Debug)]
 pub(crate) enum ApplyJob {
     /// Apply these.
     Entries(Vec<Decided>),
+    /// Use the snapshot that is ready as the store from here on.
+    Switch,
     /// Answer this status with the content hash in it.
     Hash {
         /// Whose question.
@@ -46,12 +50,15 @@ pub(crate) enum ApplyJob {
 }
 
 /// What an entry costs in the [`Backlog`].
-pub(crate) fn cost_bytes((_, command): &Decided) -> usize {
-    64 + command.as_ref().map_or(0, Bytes::len)
+pub(crate) fn cost_bytes((_, effect): &Decided) -> usize {
+    64 + effect.bytes()
 }
 
 pub(crate) struct ApplyThread {
     pub(crate) store: Store<FjallEngine>,
+    pub(crate) reader: SharedReader,
+    pub(crate) stores: Arc<Mutex<Stores>>,
+    pub(crate) ready: ReadyStore,
     pub(crate) path: PathBuf,
     pub(crate) queue: Arc<Queue<ApplyJob>>,
     pub(crate) backlog: Arc<Backlog>,
@@ -109,6 +116,11 @@ impl Worker {
             match job {
                 ApplyJob::Entries(more) if entries.is_empty() => entries = more,
                 ApplyJob::Entries(mut more) => entries.append(&mut more),
+                ApplyJob::Switch => {
+                    self.apply_all(&entries)?;
+                    entries.clear();
+                    self.switch()?;
+                }
                 ApplyJob::Hash { id, status } => {
                     self.apply_all(&entries)?;
                     entries.clear();
@@ -136,9 +148,8 @@ impl Worker {
     }
 
     fn apply(&mut self, batch: &[Decided]) -> Result<(), Fatal> {
-        let entries: Vec<Entry<'_>> = (batch.iter())
-            .map(|(slot, command)| Entry { slot: slot.0, command: command.as_deref() })
-            .collect();
+        let entries: Vec<Entry<'_>> =
+            (batch.iter()).map(|(slot, effect)| effect.entry(*slot)).collect();
         let mut outcomes = self.thread.store.apply(&entries)?;
         let through = Slot(self.thread.store.applied_slot());
         let bytes = batch.iter().map(cost_bytes).sum();
@@ -154,10 +165,40 @@ impl Worker {
         Ok(())
     }
 
+    /// Replaces the store by the snapshot that is ready, and removes the old one.
+    fn switch(&mut self) -> Result<(), Fatal> {
+        let ready = self.thread.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let store = ready.expect("a snapshot is complete before the log names it");
+        let slot = Slot(store.applied_slot());
+        let io = |error: std::io::Error| Fatal::Engine(store::EngineError::Io(error.to_string()));
+        let old = {
+            let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
+            stores.switch().map_err(io)?
+        };
+        self.thread.reader.replace(store.reader());
+        drop(std::mem::replace(&mut self.thread.store, store));
+        if let Err(error) = std::fs::remove_dir_all(&old) {
+            // The next start does it.
+            tracing::warn!(path = %old.display(), %error, "a store that was replaced cannot be removed");
+        }
+        tracing::info!(%slot, "a snapshot has taken the place of the store");
+        self.unpersisted_bytes = 0;
+        self.thread.inbox.put(|mail| {
+            mail.switched = Some(slot);
+            match &mut mail.applied {
+                Some((through, _)) => *through = slot,
+                none => *none = Some((slot, Vec::new())),
+            }
+        });
+        Ok(())
+    }
+
     fn persist(&mut self) -> Result<(), Fatal> {
         if self.unpersisted_bytes > 0 {
             self.thread.store.persist()?;
             self.unpersisted_bytes = 0;
+            let stored = Slot(self.thread.store.applied_slot());
+            self.thread.inbox.put(|mail| mail.stored = Some(stored));
         }
         self.persisted_at = Instant::now();
         Ok(())

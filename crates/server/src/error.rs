@@ -1,5 +1,6 @@
 //! [`ServerError`]: why a node cannot start or go on, in words for an operator.
 
+use paxos::{NodeId, Policy};
 use std::io;
 use std::path::PathBuf;
 
@@ -149,8 +150,7 @@ pub enum ServerError {
     },
     /// The store failed while the node ran.
     #[error(
-        "{source} (in {path}): this node stops; check the disk, then start it again; a store that is \
-         damaged is made anew from the log if its folder is removed first",
+        "{source} (in {path}): this node stops; check the disk, then start it again",
         path = path.display()
     )]
     Store {
@@ -158,6 +158,45 @@ pub enum ServerError {
         path: PathBuf,
         /// What happened.
         source: store::Fatal,
+    },
+    /// The group decides by another rule than the one asked for.
+    #[error(
+        "the group decides by the policy {found}, not {asked}: a group keeps the policy it was founded with; \
+         leave out --replication, or found another group in a new folder"
+    )]
+    OtherPolicy {
+        /// The group's.
+        found: Policy,
+        /// The one on the command line.
+        asked: Policy,
+    },
+    /// The node was removed from its group.
+    #[error(
+        "this node ({node}) was removed from its group, or another took its place: it takes part no more; \
+         \"mondongo member add\" with its id lets it in again, a new folder makes it a new member"
+    )]
+    Removed {
+        /// Who.
+        node: NodeId,
+    },
+    /// The group is at a feature level that this version does not know.
+    #[error(
+        "the group is at feature level {level}, this version knows up to {known}: nothing of it was \
+         applied; start a newer version"
+    )]
+    Unsupported {
+        /// The group's.
+        level: u32,
+        /// The newest known here.
+        known: u32,
+    },
+    /// The data cannot be used any more; the node is to join its group anew. Handled by [`crate::run`].
+    #[error("{reason}; the node starts over as a new member")]
+    StartOver {
+        /// A word for the name of the folder that keeps the old data.
+        kind: &'static str,
+        /// Why.
+        reason: String,
     },
     /// A thread cannot be started, or the runtime.
     #[error("cannot start {what}: {source}")]
@@ -182,4 +221,17 @@ pub enum ServerError {
         /// The addresses tried.
         address: String,
     },
+}
+
+impl ServerError {
+    /// Whether data of this node turned out to be damaged or gone, so that only others can have it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            ServerError::Start { source, .. } => source.is_damage(),
+            ServerError::Log { source, .. } => source.is_damage(),
+            ServerError::Store { source, .. } => source.is_damage(),
+            ServerError::Incomplete { .. } => true,
+            _ => false,
+        }
+    }
 }

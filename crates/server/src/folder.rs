@@ -3,7 +3,11 @@
 //! ```text
 //! identity.json   format version, node, cluster, policy, log id; written once, then once more
 //! log/            the write-ahead log
-//! store/          the store
+//! store/          the store; store-N/ after a snapshot has taken its place
+//! stores.json     which store is in use (`stores`)
+//! members.json    where the other members were last; a hint for starting over
+//! start-over.json the data cannot be used any more: the node is to join anew, and why
+//! damaged-N/      what was there before it started over, N: milliseconds since 1970; or diverged-N/
 //! lock            locked while a process uses the folder; says which
 //! ```
 //!
@@ -15,19 +19,21 @@
 
 use crate::error::ServerError;
 use crate::process::{random_bytes, random_number};
-use paxos::NodeId;
+use paxos::{NodeId, Policy};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The version of the folder's layout and of `identity.json`.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 const IDENTITY: &str = "identity.json";
 const IDENTITY_NEW: &str = "identity.json.new";
 const LOCK: &str = "lock";
-const POLICY: &str = "paxos";
+const MEMBERS: &str = "members.json";
+const START_OVER: &str = "start-over.json";
+const STORES: &str = "stores.json";
 
 /// A group's name: random, drawn by its founder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,8 @@ pub struct Identity {
     pub node: NodeId,
     /// Its group.
     pub cluster: ClusterId,
+    /// By which rule the group decides.
+    pub policy: Policy,
     /// The identity of its log.
     pub log: [u8; 16],
     /// Addresses of members through which it joined; none: it founded the group.
@@ -68,8 +76,9 @@ impl Identity {
     ///
     /// # Errors
     /// [`ServerError::Random`].
-    pub fn founding() -> Result<Identity, ServerError> {
-        Identity::joining(NodeId(random_number()?), ClusterId(random_bytes()?), Vec::new())
+    pub fn founding(policy: Policy) -> Result<Identity, ServerError> {
+        let (node, cluster) = (NodeId(random_number()?), ClusterId(random_bytes()?));
+        Identity::joining(node, cluster, policy, Vec::new())
     }
 
     /// A node that joins a group through one of `seeds`.
@@ -79,9 +88,10 @@ impl Identity {
     pub fn joining(
         node: NodeId,
         cluster: ClusterId,
+        policy: Policy,
         seeds: Vec<String>,
     ) -> Result<Identity, ServerError> {
-        Ok(Identity { node, cluster, log: random_bytes()?, seeds, stage: Stage::New })
+        Ok(Identity { node, cluster, policy, log: random_bytes()?, seeds, stage: Stage::New })
     }
 
     /// Whether this node founded its group.
@@ -98,7 +108,7 @@ impl Identity {
             "format": FORMAT_VERSION,
             "node": self.node.to_string(),
             "cluster": self.cluster.to_string(),
-            "policy": POLICY,
+            "policy": self.policy.to_string(),
             "log": hex(&self.log),
             "seeds": self.seeds,
             "stage": stage,
@@ -126,9 +136,11 @@ impl Identity {
         let node = node.filter(|node| *node != 0);
         let node =
             node.ok_or_else(|| damaged("node is no number of 16 hexadecimal digits".into()))?;
-        if value["policy"] != POLICY {
-            return Err(damaged(format!("policy is {}, not {POLICY:?}", value["policy"])));
-        }
+        let policy = match value["policy"].as_str() {
+            Some("paxos") => Policy::Paxos,
+            Some("passive") => Policy::Passive,
+            _ => return Err(damaged("policy is neither \"paxos\" nor \"passive\"".into())),
+        };
         let stage = match value["stage"].as_str() {
             Some("new") => Stage::New,
             Some("ready") => Stage::Ready,
@@ -143,7 +155,7 @@ impl Identity {
         if told != Some(checksum(&value).into()) {
             return Err(damaged("its content does not match its checksum".into()));
         }
-        Ok(Identity { node: NodeId(node), cluster, log, seeds, stage })
+        Ok(Identity { node: NodeId(node), cluster, policy, log, seeds, stage })
     }
 }
 
@@ -185,9 +197,68 @@ impl Folder {
         self.path.join("log")
     }
 
-    /// Where the store is.
-    pub fn store_path(&self) -> PathBuf {
-        self.path.join("store")
+    /// Where the other members were last, as far as is known.
+    pub fn members(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path.join(MEMBERS)).unwrap_or_default();
+        // A hint that cannot be read is none.
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Why this node is to start over, if it is: a word for the name of the folder that keeps the old data,
+    /// and a sentence.
+    pub fn start_over_reason(&self) -> Option<(String, String)> {
+        let text = fs::read_to_string(self.path.join(START_OVER)).ok()?;
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let word = |name: &str, else_: &str| value[name].as_str().unwrap_or(else_).to_owned();
+        Some((word("kind", "damaged"), word("reason", "its data could not be used")))
+    }
+
+    /// Notes that this node is to start over.
+    ///
+    /// # Errors
+    /// [`ServerError::Folder`].
+    pub fn mark_start_over(&self, kind: &str, reason: &str) -> Result<(), ServerError> {
+        let text = format!("{:#}\n", json!({ "kind": kind, "reason": reason }));
+        let written = write_durably(&self.path, START_OVER, text.as_bytes());
+        written.map_err(folder_error("write", &self.path.join(START_OVER)))
+    }
+
+    /// Moves log, store and identity aside, into a folder called `kind` with the time, and makes `identity` the
+    /// folder's. A crash on the way leaves the mark, by which it is done again.
+    ///
+    /// # Errors
+    /// [`ServerError::Folder`].
+    pub fn start_over(
+        &self,
+        kind: &str,
+        identity: &Identity,
+        now_ms: u64,
+    ) -> Result<PathBuf, ServerError> {
+        let aside = self.path.join(format!("{kind}-{now_ms}"));
+        let move_aside = || {
+            fs::create_dir_all(&aside)?;
+            for entry in fs::read_dir(&self.path)? {
+                let name = entry?.file_name();
+                let text = name.to_string_lossy();
+                if text == "log" || text == STORES || crate::stores::is_store(&text) {
+                    fs::rename(self.path.join(&name), aside.join(&name))?;
+                }
+            }
+            fs::copy(self.path.join(IDENTITY), aside.join(IDENTITY))?;
+            File::open(&aside)?.sync_all()?;
+            File::open(&self.path)?.sync_all()
+        };
+        move_aside().map_err(folder_error("move the data aside in", &self.path))?;
+        self.write_identity(identity)?;
+        let unmark = || {
+            match fs::remove_file(self.path.join(START_OVER)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            File::open(&self.path)?.sync_all()
+        };
+        unmark().map_err(folder_error("write", &self.path.join(START_OVER)))?;
+        Ok(aside)
     }
 
     /// Who the node is, if the folder was used before.
@@ -208,15 +279,9 @@ impl Folder {
     /// # Errors
     /// [`ServerError::Folder`].
     pub fn write_identity(&self, identity: &Identity) -> Result<(), ServerError> {
-        let (new, path) = (self.path.join(IDENTITY_NEW), self.path.join(IDENTITY));
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(identity.to_json().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(folder_error("write", &path))
+        let path = self.path.join(IDENTITY);
+        let written = write_durably(&self.path, IDENTITY, identity.to_json().as_bytes());
+        written.map_err(folder_error("write", &path))
     }
 
     /// Checks that log and store are there as far as `identity` says they must be.
@@ -231,7 +296,7 @@ impl Folder {
                  has promised and acknowledged; restore the whole folder from a backup, or let the \
                  node join anew in a new folder"
             }
-            Stage::New if !has_log && is_filled(&self.store_path()) => {
+            Stage::New if !has_log && is_filled(&self.path.join("store")) => {
                 "holds a store but no log; the two belong together: restore the whole folder from a \
                  backup, or let the node join anew in a new folder"
             }
@@ -239,6 +304,27 @@ impl Folder {
         };
         Err(ServerError::Incomplete { path: self.path.clone(), reason: reason.into() })
     }
+}
+
+/// Writes a file of the folder as a whole: after a crash the old or the new one is there.
+///
+/// # Errors
+/// Trouble of the disk.
+pub(crate) fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = folder.join(format!("{name}.new"));
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+/// Notes where the members of the group are.
+///
+/// # Errors
+/// Trouble of the disk.
+pub(crate) fn write_members(folder: &Path, addresses: &[String]) -> io::Result<()> {
+    write_durably(folder, MEMBERS, format!("{}\n", json!(addresses)).as_bytes())
 }
 
 fn folder_error<'a>(
@@ -280,7 +366,7 @@ fn refuse_foreign(path: &Path) -> Result<(), ServerError> {
     };
     let names = read().map_err(folder_error("read the folder", path))?;
     match names.into_iter().find(|name| name != LOCK && name != IDENTITY_NEW) {
-        Some(found) if found == "log" || found == "store" => Err(ServerError::Incomplete {
+        Some(found) if found == "log" || found == STORES || crate::stores::is_store(&found) => Err(ServerError::Incomplete {
             path: path.to_path_buf(),
             reason: "has lost its identity.json, without which nobody knows whose log and store these \
                      are; restore the whole folder from a backup, or let the node join anew in a new \

@@ -6,8 +6,9 @@
 use crate::error::ServerError;
 use crate::service::Asked;
 use api::{Error, ErrorCode, Value};
+use bytes::Bytes;
 use paxos::{Entry, NodeId, PersistId, Slot};
-use replica::{PeerMessage, RequestId};
+use replica::{Imported, PeerMessage, RequestId};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use store::Outcome;
 use tokio::sync::Notify;
@@ -76,6 +77,17 @@ pub(crate) struct Mail {
     pub(crate) fetched: Vec<Fetched>,
     /// The applied slot, and the outcomes up to it.
     pub(crate) applied: Option<(Slot, Vec<Outcome>)>,
+    /// Everything up to here is durable in the store.
+    pub(crate) stored: Option<Slot>,
+    /// Chunks of this node's snapshots, for whom, and the snapshot's slot.
+    pub(crate) snapshot_reads: Vec<(NodeId, Slot, Bytes)>,
+    pub(crate) imported: Vec<Imported>,
+    /// The slot of a snapshot that is durable beside the store, and the membership in it.
+    pub(crate) import_finished: Option<(Slot, Option<(Slot, Bytes)>)>,
+    /// The slot of a snapshot that is the store now; what was applied before it stands in `applied`.
+    pub(crate) switched: Option<Slot>,
+    /// The node is to stop soon: another should lead.
+    pub(crate) hands_over: bool,
     pub(crate) answers: Vec<(RequestId, Result<Value, Error>)>,
     pub(crate) failure: Option<ServerError>,
     /// The event loop is to end.

@@ -56,6 +56,21 @@ impl Asking {
         }
     }
 
+    /// Asks until a member of `cluster` answers.
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] if one answers that it does not want to.
+    pub(crate) async fn find_in(&self, cluster: ClusterId) -> Result<(), ServerError> {
+        loop {
+            let greeting = self.find().await?;
+            if greeting.cluster == cluster {
+                return Ok(());
+            }
+            tracing::warn!(address = greeting.address, "a node of another cluster answers there");
+            tokio::time::sleep(SEED_WAIT).await;
+        }
+    }
+
     /// Asks once whether the addresses belong to the group `own` of `folder`. That none answers is no
     /// error: a node that was a member needs nobody's leave to start again.
     ///

@@ -9,6 +9,7 @@
 //! | log | appends what is queued, one sync for all of it; reads old entries for followers; seals when idle | its queue |
 //! | apply | applies decided entries to the store, merged; persists the store now and then | its queue |
 //! | readers | queries | their queue |
+//! | snapshot | reads snapshots of the store for others, takes one in beside the store | its queue |
 //! | spare | now and then, for a moment: prepares a segment of the log | |
 //!
 //! The network thread is one runtime thread, so connections, peers and the replica share a core's cache
@@ -24,6 +25,7 @@ mod address;
 mod apply_thread;
 mod backlog;
 mod connections;
+mod diverged;
 mod error;
 mod faults;
 pub mod folder;
@@ -32,15 +34,20 @@ mod join;
 mod listener;
 mod log_thread;
 mod node;
+mod open;
 mod options;
 mod peer;
 mod process;
 mod queue;
 mod readers;
+mod room;
 mod run;
 mod service;
+mod snapshot_thread;
+mod stores;
 mod ticks;
 
 pub use error::ServerError;
-pub use options::Options;
+pub use options::{EvictAfter, Options};
+pub use paxos::Policy;
 pub use run::{Stop, run};

@@ -3,10 +3,11 @@
 //! Its queue holds records that the core has not been told are durable, which the core bounds
 //! (`undecided_bytes_max`, `inflight_bytes_max`), and few requests for old entries.
 
+use crate::diverged::DivergedFile;
 use crate::error::ServerError;
 use crate::inbox::{Alarm, Fetched, Inbox};
 use crate::queue::{Queue, Taken};
-use paxos::{NodeId, PersistId, Record, Slot};
+use paxos::{Entry, NodeId, PersistId, Record, Slot};
 use replica::{Journal, JournalError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const IDLE: Duration = Duration::from_millis(100);
 const FULL_WAIT: Duration = Duration::from_secs(1);
 /// Between two complaints about a full disk, and two tries to make a spare segment.
 const COMPLAINT_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes of entries that are read at a time to be kept in a file.
+const FILE_CHUNK_BYTES: usize = 4 << 20;
 
 /// What the log thread is asked for.
 #[derive(Debug)]
@@ -42,6 +46,17 @@ pub(crate) enum LogJob {
         /// Most bytes of them.
         bytes_max: usize,
     },
+    /// Cut the entries up to this slot.
+    Cut(Slot),
+    /// Keep this entry, which gives way to another, in a file (passive policy).
+    Keep {
+        /// Where it was.
+        slot: Slot,
+        /// The entry.
+        entry: Entry,
+    },
+    /// Keep all entries from this slot on in a file, and let the node start over (passive policy).
+    Diverged(Slot),
     /// A spare segment is ready, or could not be made.
     Spare(SpareResult),
 }
@@ -57,6 +72,7 @@ impl std::fmt::Debug for SpareResult {
 
 pub(crate) struct LogThread {
     pub(crate) journal: Journal<FolderDisk>,
+    pub(crate) diverged: DivergedFile,
     pub(crate) path: PathBuf,
     pub(crate) queue: Arc<Queue<LogJob>>,
     pub(crate) inbox: Arc<Inbox>,
@@ -110,6 +126,7 @@ impl Worker {
 
     fn carry_out(&mut self, jobs: Vec<LogJob>) -> Result<(), JournalError> {
         let mut last = None;
+        let (mut cut, mut diverged) = (None, None);
         let mut fetches = Vec::new();
         for job in jobs {
             match job {
@@ -120,6 +137,9 @@ impl Worker {
                 LogJob::Fetch { to, from, upto, bytes_max } => {
                     fetches.push((to, from, upto, bytes_max));
                 }
+                LogJob::Cut(upto) => cut = Some(upto),
+                LogJob::Keep { slot, entry } => self.keep(&[(slot, entry)]),
+                LogJob::Diverged(from) => diverged = Some(from),
                 LogJob::Spare(SpareResult(result)) => self.on_spare(result)?,
             }
         }
@@ -129,7 +149,16 @@ impl Worker {
             self.thread.inbox.put(|mail| mail.persisted = Some(id));
             self.want_spare();
         }
+        if let Some(upto) = cut {
+            self.cut(upto)?;
+        }
+        if let Some(from) = diverged {
+            self.leave_group(from)?;
+        }
         for (to, from, upto, bytes_max) in fetches {
+            if from <= self.thread.journal.floor() {
+                continue;
+            }
             let entries = self.thread.journal.entries(from, upto, bytes_max)?;
             self.thread.inbox.put(|mail| {
                 mail.fetched.push(Fetched { to, first: from, entries });
@@ -162,6 +191,55 @@ impl Worker {
                     }
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// Frees what nobody needs any more. With a full disk that can wait: it needs a little room itself.
+    fn cut(&mut self, upto: Slot) -> Result<(), JournalError> {
+        match self.thread.journal.cut(upto) {
+            Err(JournalError::Log(error)) if error.is_no_space() => {
+                tracing::warn!(%error, "the log cannot be cut");
+                Ok(())
+            }
+            cut => {
+                self.is_sealed = false;
+                cut
+            }
+        }
+    }
+
+    /// Writes down what the group does not have, and lets the node start over.
+    fn leave_group(&mut self, from: Slot) -> Result<(), JournalError> {
+        let first = from.max(self.thread.journal.floor().next());
+        let last = self.thread.journal.last();
+        let mut slot = first;
+        while slot <= last {
+            let entries = self.thread.journal.entries(slot, last, FILE_CHUNK_BYTES)?;
+            let count = entries.len() as u64;
+            let slots = (slot.0..).map(Slot);
+            self.keep(&slots.zip(entries).collect::<Vec<_>>());
+            slot = Slot(slot.0 + count);
+        }
+        let reason = format!("it went on apart from its group from slot {from} on");
+        self.thread.inbox.fail(ServerError::StartOver { kind: "diverged", reason });
+        Ok(())
+    }
+
+    fn keep(&self, entries: &[(Slot, Entry)]) {
+        match self.thread.diverged.keep(entries) {
+            Ok(0) => {}
+            Ok(count) => {
+                let path = self.thread.diverged.path().display().to_string();
+                tracing::error!(
+                    path,
+                    count,
+                    "entries that are not in the group's log were kept in a file"
+                );
+            }
+            Err(error) => {
+                let path = self.thread.diverged.path().display().to_string();
+                tracing::error!(path, %error, "entries that are not in the group's log cannot be kept");
             }
         }
     }

@@ -3,19 +3,24 @@
 use crate::apply_thread::{ApplyJob, cost_bytes};
 use crate::backlog::Backlog;
 use crate::error::ServerError;
+use crate::folder::write_members;
 use crate::inbox::{Inbox, Mail, PeerNews};
 use crate::log_thread::LogJob;
 use crate::peer::Peers;
 use crate::queue::Queue;
 use crate::readers::Query;
+use crate::room::Room;
 use crate::service::Asked;
+use crate::snapshot_thread::SnapshotJob;
 use crate::ticks::Ticks;
 use api::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use api::{Error, ErrorCode, Request, Value};
+use bytes::Bytes;
 use gateway::Reply;
-use paxos::{Message, NodeId, Role};
-use replica::{Input, Output, PeerMessage, Replica, RequestId};
+use paxos::{LEVEL_MAX, Membership, Message, NodeId, Role, Slot, Standing};
+use replica::{Imported, Input, Output, PeerMessage, Replica, RequestId};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -34,6 +39,15 @@ pub(crate) struct Node {
     pub(crate) apply: Arc<Queue<ApplyJob>>,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) readers: Arc<Queue<Query>>,
+    pub(crate) snapshots: Arc<Queue<SnapshotJob>>,
+    /// The folder, for the hint where the members are and to see how full the disk is.
+    pub(crate) folder: PathBuf,
+    pub(crate) room: Room,
+    /// Why the node cannot go on.
+    pub(crate) failure: Option<ServerError>,
+    /// Turns true when nobody else needs to lead any more, after it was asked to hand over.
+    pub(crate) has_handed_over: watch::Sender<bool>,
+    pub(crate) hands_over: bool,
     /// Turns true when this node is a member of its group.
     pub(crate) is_member: watch::Sender<bool>,
     pub(crate) under_way: UnderWay,
@@ -94,6 +108,13 @@ impl Node {
             let due = ticks.take_due(tokio::time::Instant::now());
             for _ in 0..due {
                 self.replica.step(Input::Tick);
+                if self.hands_over {
+                    // Until it has worked, or the time for it is over.
+                    self.replica.step(Input::HandOver);
+                }
+            }
+            if let Some(is_full) = self.room.look(&self.folder) {
+                self.replica.step(Input::DiskFull(is_full));
             }
             if due > 0 || sleep.is_elapsed() {
                 sleep.as_mut().reset(ticks.next());
@@ -102,9 +123,13 @@ impl Node {
             for output in outputs.drain(..) {
                 self.carry_out(output, &mut queries);
             }
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
             self.readers.push_all(&mut queries);
             self.peers.flush();
             self.tell_role();
+            self.tell_handed_over();
         }
     }
 
@@ -126,8 +151,20 @@ impl Node {
             let (to, first, entries) = (fetched.to, fetched.first, fetched.entries);
             self.replica.step(Input::Fetched { to, first, entries });
         }
+        // Before what was applied after it.
+        if let Some(slot) = mail.switched {
+            self.replica.step(Input::Switched(slot));
+        }
         if let Some((through, outcomes)) = mail.applied {
             self.replica.step(Input::Applied { through, outcomes });
+        }
+        if let Some(slot) = mail.stored {
+            self.replica.step(Input::Stored(slot));
+        }
+        self.take_in_snapshots(mail.snapshot_reads, mail.imported, mail.import_finished);
+        if mail.hands_over {
+            self.hands_over = true;
+            self.replica.step(Input::HandOver);
         }
         for (id, answer) in mail.answers {
             self.answer(id, answer);
@@ -138,6 +175,30 @@ impl Node {
             for asked in mail.requests {
                 self.on_request(asked, now_ms, is_full);
             }
+        }
+    }
+
+    fn take_in_snapshots(
+        &mut self,
+        reads: Vec<(NodeId, Slot, Bytes)>,
+        imported: Vec<Imported>,
+        finished: Option<(Slot, Option<(Slot, Bytes)>)>,
+    ) {
+        for (to, slot, chunk) in reads {
+            self.replica.step(Input::SnapshotRead { to, slot, chunk });
+        }
+        for imported in imported {
+            self.replica.step(Input::Imported(imported));
+        }
+        if let Some((slot, group)) = finished {
+            self.replica.step(Input::ImportFinished { slot, group });
+        }
+    }
+
+    /// Says that another leads, once it was asked for.
+    fn tell_handed_over(&self) {
+        if self.hands_over && !self.replica.should_hand_over() {
+            self.has_handed_over.send_replace(true);
         }
     }
 
@@ -194,17 +255,47 @@ impl Node {
             Output::Fetch { to, from, upto, bytes_max } => {
                 self.log.push(LogJob::Fetch { to, from, upto, bytes_max });
             }
-            Output::Membership(membership) => {
-                let me = self.replica.core().node();
-                let addresses: Vec<String> = (membership.members.values())
-                    .map(|m| format!("{}{}", m.address, if m.voter { "" } else { " (learner)" }))
-                    .collect();
-                if !addresses.is_empty() {
-                    tracing::info!(members = addresses.join(", "), "membership");
-                }
-                self.is_member.send_replace(membership.members.contains_key(&me));
-                self.peers.set_membership(&membership);
+            Output::BeginImport => self.snapshots.push(SnapshotJob::Begin),
+            Output::Import { chunk } => self.snapshots.push(SnapshotJob::Import { chunk }),
+            Output::FinishImport => self.snapshots.push(SnapshotJob::Finish),
+            Output::SwitchStore { slot: _ } => self.apply.push(ApplyJob::Switch),
+            Output::ReadSnapshot { to, slot, cursor, bytes_max } => {
+                self.snapshots.push(SnapshotJob::Read { to, slot, cursor, bytes_max });
             }
+            Output::DropSnapshot { slot } => self.snapshots.push(SnapshotJob::Drop { slot }),
+            Output::Cut { upto } => self.log.push(LogJob::Cut(upto)),
+            Output::Overwritten { slot, entry } => self.log.push(LogJob::Keep { slot, entry }),
+            Output::Diverged { from } => self.log.push(LogJob::Diverged(from)),
+            Output::Removed => {
+                let node = self.replica.core().node();
+                self.failure = Some(ServerError::Removed { node });
+            }
+            Output::Unsupported { level } => {
+                self.failure = Some(ServerError::Unsupported { level, known: LEVEL_MAX });
+            }
+            Output::Membership(membership) => self.on_membership(&membership),
+        }
+    }
+
+    fn on_membership(&mut self, membership: &Membership) {
+        let me = self.replica.core().node();
+        let shown = |m: &paxos::Member| match m.standing {
+            Standing::Voter => m.address.clone(),
+            Standing::Learner => format!("{} (learner)", m.address),
+            Standing::Away => format!("{} (away)", m.address),
+        };
+        let addresses: Vec<String> = membership.members.values().map(shown).collect();
+        if !addresses.is_empty() {
+            tracing::info!(members = addresses.join(", "), "membership");
+        }
+        self.is_member.send_replace(membership.members.contains_key(&me));
+        self.peers.set_membership(membership);
+        let others = membership.members.iter().filter(|(node, _)| **node != me);
+        let others: Vec<String> = others.map(|(_, m)| m.address.clone()).collect();
+        if !membership.members.is_empty()
+            && let Err(error) = write_members(&self.folder, &others)
+        {
+            tracing::warn!(%error, "cannot note where the members are");
         }
     }
 

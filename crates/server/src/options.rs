@@ -1,6 +1,8 @@
 //! [`Options`] of a node.
 
+use paxos::Policy;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -17,6 +19,43 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Whether to listen where other machines may connect, though nothing protects the node yet.
     pub insecure: bool,
+    /// By which rule the group decides; none: as the group does, or majorities for a new one.
+    pub replication: Option<Policy>,
+    /// How long a member may be out of reach before it is no longer waited for; none: a usual time.
+    pub evict_after: EvictAfter,
+    /// Under the passive policy: how long the leader must be silent before another takes over.
+    pub takeover_after: Duration,
+    /// About how many bytes of log are kept for members that were away.
+    pub log_retain_bytes: u64,
+    /// Room on the disk below which the node takes no writes.
+    pub disk_reserve_bytes: u64,
     /// Whether clients may turn faults of this node on and off (spec P5).
     pub fault_injection: bool,
+}
+
+/// When a member that is out of reach is no longer waited for (spec D16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvictAfter {
+    /// After ten minutes; under the passive policy, where nothing is decided without it, after half a second.
+    #[default]
+    Usual,
+    /// After this time.
+    Time(Duration),
+    /// Never.
+    Never,
+}
+
+impl EvictAfter {
+    const PAXOS: Duration = Duration::from_secs(600);
+    const PASSIVE: Duration = Duration::from_millis(500);
+
+    /// The time under `policy`; none: never.
+    pub(crate) fn under(self, policy: Policy) -> Option<Duration> {
+        match (self, policy) {
+            (EvictAfter::Never, _) => None,
+            (EvictAfter::Time(time), _) => Some(time),
+            (EvictAfter::Usual, Policy::Paxos) => Some(EvictAfter::PAXOS),
+            (EvictAfter::Usual, Policy::Passive) => Some(EvictAfter::PASSIVE),
+        }
+    }
 }

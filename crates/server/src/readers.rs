@@ -8,7 +8,7 @@ use crate::queue::{Queue, Taken};
 use api::{Error, ErrorCode, Request};
 use replica::RequestId;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use store::{FjallEngine, Reader};
@@ -27,8 +27,28 @@ pub(crate) struct Query {
     pub(crate) deadline: Instant,
 }
 
+/// The way to the store in use, which a snapshot may replace.
+#[derive(Clone)]
+pub(crate) struct SharedReader(Arc<RwLock<Reader<FjallEngine>>>);
+
+impl SharedReader {
+    pub(crate) fn new(reader: Reader<FjallEngine>) -> SharedReader {
+        SharedReader(Arc::new(RwLock::new(reader)))
+    }
+
+    /// The store in use; it is not replaced while the guard lives.
+    pub(crate) fn lock(&self) -> RwLockReadGuard<'_, Reader<FjallEngine>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets later queries go to another store; returns when the earlier ones are answered.
+    pub(crate) fn replace(&self, reader: Reader<FjallEngine>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+}
+
 pub(crate) struct Readers {
-    pub(crate) reader: Reader<FjallEngine>,
+    pub(crate) reader: SharedReader,
     pub(crate) path: PathBuf,
     pub(crate) queue: Arc<Queue<Query>>,
     pub(crate) inbox: Arc<Inbox>,
@@ -63,7 +83,8 @@ impl Readers {
                     answers.push((query.id, Err(Error::new(ErrorCode::Timeout, message))));
                     continue;
                 }
-                match self.reader.query(&query.request) {
+                let answer = self.reader.lock().query(&query.request);
+                match answer {
                     Ok(answer) => answers.push((query.id, answer)),
                     Err(source) => {
                         self.inbox.fail(ServerError::Store { path: self.path.clone(), source });

@@ -4,6 +4,7 @@ use crate::address::{check, check_reachable, resolve_listen};
 use crate::apply_thread::ApplyThread;
 use crate::backlog::Backlog;
 use crate::connections::{Connections, Count};
+use crate::diverged::DivergedFile;
 use crate::error::ServerError;
 use crate::faults::Faults;
 use crate::folder::{Folder, Identity, Stage};
@@ -12,36 +13,52 @@ use crate::join::Asking;
 use crate::listener::listen;
 use crate::log_thread::LogThread;
 use crate::node::{Node, Seen, UnderWay};
+use crate::open::{Opened, Opening};
 use crate::options::Options;
 use crate::peer::{Incoming, Peers};
 use crate::process::{raise_file_limit, random_number};
 use crate::queue::Queue;
-use crate::readers::Readers;
+use crate::readers::{Readers, SharedReader};
+use crate::room::Room;
 use crate::service::NodeService;
-use paxos::{Ballot, Durable, Membership, NodeId, Record, Slot};
-use replica::{Config, Journal, Replica, StartError};
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use crate::snapshot_thread::{ReadyStore, SnapshotThread};
+use crate::ticks::TICK;
+use paxos::{NodeId, Policy};
+use replica::{Config, Replica};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use store::{FjallEngine, FjallOptions, Store};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::FjallOptions;
 use tokio::sync::watch;
-use wal::{FolderDisk, LogId};
 
 /// How long clients may take to get their last answers when the node stops.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// The largest record: a command, which is 16 MiB and a little at most, or a membership.
-const RECORD_BYTES_MAX: u64 = 64 << 20;
+/// How long another node may take to lead in the place of one that stops.
+const HANDOVER_TIME: Duration = Duration::from_secs(2);
 
 /// Turns true when the node is to stop.
 pub type Stop = watch::Receiver<bool>;
 
-/// Runs a node until `stop` turns true, and then stops it in order: clients get the answers of what is
-/// under way, log and store are left complete.
+/// Runs a node until `stop` turns true, and then stops it in order: another node leads, clients get the answers
+/// of what is under way, log and store are left complete.
+///
+/// A node whose data turns out to be damaged or gone joins its group anew, as somebody else, if it knows other
+/// members; what was there is kept aside.
 ///
 /// # Errors
 /// [`ServerError`]: why it cannot start, or had to stop.
 pub fn run(options: &Options, stop: Stop) -> Result<(), ServerError> {
+    loop {
+        match run_once(options, stop.clone()) {
+            Err(ServerError::StartOver { kind, reason }) => {
+                tracing::error!(kind, reason, "this node starts over as a new member of its group");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
     let address = options.advertise.as_ref().unwrap_or(&options.listen).clone();
     let what = match options.advertise {
         Some(_) => "the advertised address",
@@ -84,8 +101,9 @@ pub fn run(options: &Options, stop: Stop) -> Result<(), ServerError> {
         for listener in listeners {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }
-        let startup = Startup { options, folder, address, inbox, stop, identity, faults };
-        startup.run(&connections, &closing).await
+        let mut startup = Startup { options, folder, address, inbox, stop, identity, faults };
+        let ended = startup.run(&connections, &closing).await;
+        startup.settle(ended)
     });
     // A thread that still looks up a host name must not hold up the end.
     runtime.shutdown_background();
@@ -102,37 +120,66 @@ struct Startup<'a> {
     faults: Arc<Faults>,
 }
 
-/// A log and a store that agree.
-struct Opened {
-    journal: Journal<FolderDisk>,
-    store: Store<FjallEngine>,
-    durable: Durable,
-}
-
 /// The working threads of a node, and how to end them.
 struct Threads {
     log: JoinHandle<()>,
     apply: JoinHandle<()>,
+    snapshot: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Startup<'_> {
+    /// Damage that others can make good is no end: the node starts over.
+    fn settle(&self, ended: Result<(), ServerError>) -> Result<(), ServerError> {
+        let error = match ended {
+            Err(ServerError::StartOver { kind, reason }) => {
+                self.folder.mark_start_over(kind, &reason)?;
+                return Err(ServerError::StartOver { kind, reason });
+            }
+            Err(error) if error.is_damage() => error,
+            ended => return ended,
+        };
+        let seeds = match self.folder.identity() {
+            Ok(Some(identity)) => identity.seeds,
+            _ => return Err(error),
+        };
+        if self.others(seeds).is_empty() {
+            return Err(error);
+        }
+        let (kind, reason) = ("damaged", error.to_string());
+        self.folder.mark_start_over(kind, &reason)?;
+        Err(ServerError::StartOver { kind, reason })
+    }
+
+    /// Where other members may be.
+    fn others(&self, seeds: Vec<String>) -> Vec<String> {
+        let mut others = self.options.seeds.clone();
+        for address in self.folder.members().into_iter().chain(seeds) {
+            if address != self.address && !others.contains(&address) {
+                others.push(address);
+            }
+        }
+        others
+    }
+
     async fn run(
-        mut self,
+        &mut self,
         connections: &Connections,
         closing: &watch::Sender<bool>,
     ) -> Result<(), ServerError> {
         let Some(identity) = self.find_identity().await? else { return Ok(()) };
         // The folder has no other user, so nobody else has set it.
         let identity = self.identity.get_or_init(|| identity).clone();
+        self.check_policy(&identity)?;
         let opened = self.open(&identity).await?;
         let identity = Arc::new(Identity { stage: Stage::Ready, ..identity });
 
         let (is_member, member) = watch::channel(false);
         let must_join = opened.durable.membership.1.members.is_empty() && !identity.is_founder();
-        let (node, threads) = self.assemble(&identity, opened, is_member)?;
-        let (log, apply, readers) =
-            (Arc::clone(&node.log), Arc::clone(&node.apply), Arc::clone(&node.readers));
+        let (has_handed_over, mut handed_over) = watch::channel(false);
+        let (node, threads) = self.assemble(&identity, opened, is_member, has_handed_over)?;
+        let (log, apply) = (Arc::clone(&node.log), Arc::clone(&node.apply));
+        let (readers, snapshots) = (Arc::clone(&node.readers), Arc::clone(&node.snapshots));
         self.inbox.set_phase(Phase::Serving);
         tracing::info!(
             address = self.options.listen,
@@ -157,10 +204,19 @@ impl Startup<'_> {
             ended = &mut event_loop => ended,
             () = stopped(&mut self.stop) => {
                 tracing::info!("stopping");
+                self.inbox.put(|mail| mail.hands_over = true);
                 closing.send_replace(true);
+                let quiet = async {
+                    // Whatever is not done in its time is left.
+                    let _ = tokio::time::timeout(
+                        HANDOVER_TIME,
+                        handed_over.wait_for(|has| *has),
+                    ).await;
+                    let _ = tokio::time::timeout(DRAIN_TIME, connections.count.clients_gone()).await;
+                };
                 tokio::select! {
                     ended = &mut event_loop => ended,
-                    _ = tokio::time::timeout(DRAIN_TIME, connections.count.clients_gone()) => {
+                    () = quiet => {
                         self.inbox.set_phase(Phase::Stopping);
                         self.inbox.put(|mail| mail.is_over = true);
                         event_loop.await
@@ -176,6 +232,7 @@ impl Startup<'_> {
         log.close();
         apply.close();
         readers.close();
+        snapshots.close();
         threads.join();
         // A thread may have failed while it finished.
         let late = self.inbox.take().failure;
@@ -189,6 +246,9 @@ impl Startup<'_> {
     async fn find_identity(&mut self) -> Result<Option<Identity>, ServerError> {
         let seeds = self.options.seeds.clone();
         if let Some(identity) = self.folder.identity()? {
+            if let Some((kind, reason)) = self.folder.start_over_reason() {
+                return self.start_over(identity, &kind, &reason).await;
+            }
             self.folder.check_complete(&identity)?;
             if !seeds.is_empty() {
                 let asking = self.asking(identity.node, seeds);
@@ -197,7 +257,7 @@ impl Startup<'_> {
             return Ok(Some(identity));
         }
         let identity = if seeds.is_empty() {
-            Identity::founding()?
+            Identity::founding(self.options.replication.unwrap_or_default())?
         } else {
             let node = NodeId(random_number()?);
             let asking = self.asking(node, seeds.clone());
@@ -205,10 +265,53 @@ impl Startup<'_> {
                 greeting = asking.find() => greeting?,
                 () = stopped(&mut self.stop) => return Ok(None),
             };
-            Identity::joining(node, greeting.cluster, seeds)?
+            self.check_replication(greeting.policy)?;
+            Identity::joining(node, greeting.cluster, greeting.policy, seeds)?
         };
         self.folder.write_identity(&identity)?;
         Ok(Some(identity))
+    }
+
+    /// Lets the node of this folder join its group anew, as somebody else; none: it was stopped meanwhile.
+    async fn start_over(
+        &mut self,
+        old: Identity,
+        kind: &str,
+        reason: &str,
+    ) -> Result<Option<Identity>, ServerError> {
+        let node = NodeId(random_number()?);
+        let asking = self.asking(node, self.others(old.seeds.clone()));
+        tracing::info!(
+            reason,
+            members = asking.seeds.join(", "),
+            "looks for its group, to join it anew"
+        );
+        let find = asking.find_in(old.cluster);
+        tokio::select! {
+            found = find => found?,
+            () = stopped(&mut self.stop) => return Ok(None),
+        }
+        let identity = Identity::joining(node, old.cluster, old.policy, asking.seeds)?;
+        let aside = self.folder.start_over(kind, &identity, now_ms())?;
+        tracing::warn!(
+            before = %old.node,
+            now = %node,
+            kept = %aside.display(),
+            "joins its group anew; what was there is kept"
+        );
+        Ok(Some(identity))
+    }
+
+    /// Refuses a policy on the command line that contradicts the group's.
+    fn check_replication(&self, found: Policy) -> Result<(), ServerError> {
+        match self.options.replication {
+            Some(asked) if asked != found => Err(ServerError::OtherPolicy { found, asked }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_policy(&self, identity: &Identity) -> Result<(), ServerError> {
+        self.check_replication(identity.policy)
     }
 
     fn asking(&self, node: NodeId, seeds: Vec<String>) -> Asking {
@@ -217,22 +320,44 @@ impl Startup<'_> {
 
     /// Opens log and store on another thread: it may take long, and clients are answered meanwhile.
     async fn open(&self, identity: &Identity) -> Result<Opened, ServerError> {
-        let paths = (self.folder.log_path(), self.folder.store_path());
-        let folder = self.folder.path().to_path_buf();
-        let cache_bytes = self.options.cache_bytes;
-        let (identity, address) = (identity.clone(), self.address.clone());
-        let stage = identity.stage;
-        let ready = Identity { stage: Stage::Ready, ..identity.clone() };
-        let open = move || {
-            open(&paths.0, &paths.1, &identity, &address, cache_bytes)
-                .map_err(|source| ServerError::Start { path: folder, source })
+        let opening = Opening {
+            folder: self.folder.path().to_path_buf(),
+            log_path: self.folder.log_path(),
+            identity: identity.clone(),
+            address: self.address.clone(),
+            engine_options: self.engine_options(),
+            now_ms: now_ms(),
         };
+        let path = self.folder.path().to_path_buf();
+        let open = move || opening.open().map_err(|source| ServerError::Start { path, source });
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.unwrap_or(Err(ServerError::Defect { part: "start" }))?;
-        if stage == Stage::New {
+        if identity.stage == Stage::New {
+            let ready = Identity { stage: Stage::Ready, ..identity.clone() };
             self.folder.write_identity(&ready)?;
         }
         Ok(opened)
+    }
+
+    fn engine_options(&self) -> FjallOptions {
+        FjallOptions { cache_bytes: self.options.cache_bytes, ..FjallOptions::default() }
+    }
+
+    fn config(&self, identity: &Identity) -> Result<Config, ServerError> {
+        let session = format!("{}-{:016x}", identity.node, random_number()?);
+        let mut core = paxos::Config::new(identity.node);
+        let ticks = |time: Duration| {
+            u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1)
+        };
+        let evict_ticks = self.options.evict_after.under(identity.policy).map(ticks);
+        let least = u64::from(core.election_ticks_max);
+        core.evict_ticks = evict_ticks.map(|ticks| ticks.max(least));
+        let takeover = u32::try_from(ticks(self.options.takeover_after)).unwrap_or(u32::MAX / 2);
+        core.takeover_ticks = takeover.max(core.election_ticks_min);
+        let mut config = Config::new(core, random_number()?, session, self.address.clone());
+        config.cluster = identity.cluster.to_string();
+        config.log_retain_bytes = self.options.log_retain_bytes;
+        Ok(config)
     }
 
     /// Builds the node and starts its threads.
@@ -241,52 +366,77 @@ impl Startup<'_> {
         identity: &Identity,
         opened: Opened,
         is_member: watch::Sender<bool>,
+        has_handed_over: watch::Sender<bool>,
     ) -> Result<(Node, Threads), ServerError> {
-        let Opened { journal, store, durable } = opened;
-        let session = format!("{}-{:016x}", identity.node, random_number()?);
-        let core = paxos::Config::new(identity.node);
-        let mut config = Config::new(core, random_number()?, session, self.address.clone());
-        config.cluster = identity.cluster.to_string();
+        let Opened { journal, store, stores, durable } = opened;
         let inbox = &self.inbox;
         let backlog = Arc::new(Backlog::default());
+        let peers = Peers::new(
+            identity.node,
+            identity.cluster,
+            self.address.clone(),
+            Arc::clone(&self.faults),
+        );
+        let log_bytes = journal.log().bytes_on_disk();
         let node = Node {
-            replica: Replica::new(config, durable),
+            replica: Replica::new(self.config(identity)?, durable, log_bytes),
             inbox: Arc::clone(inbox),
-            peers: Peers::new(
-                identity.node,
-                identity.cluster,
-                self.address.clone(),
-                Arc::clone(&self.faults),
-            ),
+            peers,
             log: Arc::new(Queue::new()),
             apply: Arc::new(Queue::new()),
             backlog: Arc::clone(&backlog),
             readers: Arc::new(Queue::new()),
+            snapshots: Arc::new(Queue::new()),
+            folder: self.folder.path().to_path_buf(),
+            room: Room::new(self.options.disk_reserve_bytes),
+            failure: None,
+            has_handed_over,
+            hands_over: false,
             is_member,
             under_way: UnderWay::default(),
             seen: Seen::default(),
         };
+        let (stores, ready) = (Arc::new(Mutex::new(stores)), ReadyStore::default());
+        let reader = SharedReader::new(store.reader());
+        let path = self.folder.path().join("store");
         let readers = Readers {
-            reader: store.reader(),
-            path: self.folder.store_path(),
+            reader: reader.clone(),
+            path: path.clone(),
             queue: Arc::clone(&node.readers),
+            inbox: Arc::clone(inbox),
+        };
+        let snapshot = SnapshotThread {
+            reader: reader.clone(),
+            stores: Arc::clone(&stores),
+            ready: Arc::clone(&ready),
+            engine_options: self.engine_options(),
+            path: path.clone(),
+            queue: Arc::clone(&node.snapshots),
             inbox: Arc::clone(inbox),
         };
         let log = LogThread {
             journal,
+            diverged: DivergedFile::new(self.folder.path(), now_ms()),
             path: self.folder.log_path(),
             queue: Arc::clone(&node.log),
             inbox: Arc::clone(inbox),
         };
         let apply = ApplyThread {
             store,
-            path: self.folder.store_path(),
+            reader,
+            stores,
+            ready,
+            path,
             queue: Arc::clone(&node.apply),
             backlog,
             inbox: Arc::clone(inbox),
         };
-        let threads =
-            Threads { log: log.spawn()?, apply: apply.spawn()?, readers: readers.spawn()? };
+        let threads = Threads {
+            log: log.spawn()?,
+            apply: apply.spawn()?,
+            snapshot: snapshot.spawn()?,
+            readers: readers.spawn()?,
+        };
         Ok((node, threads))
     }
 }
@@ -294,65 +444,17 @@ impl Startup<'_> {
 impl Threads {
     /// Waits for all of them to finish; their queues are closed.
     fn join(self) {
-        for thread in self.readers.into_iter().chain([self.log, self.apply]) {
+        for thread in self.readers.into_iter().chain([self.snapshot, self.log, self.apply]) {
             // A thread that ended by a panic has reported it.
             let _ = thread.join();
         }
     }
 }
 
-/// Opens log and store, founds the group if that is what the folder is for, and replays into the
-/// store what it has missed.
-fn open(
-    log_path: &Path,
-    store_path: &Path,
-    identity: &Identity,
-    address: &str,
-    cache_bytes: u64,
-) -> Result<Opened, StartError> {
-    let is_new = identity.stage == Stage::New;
-    let options = wal::Options {
-        log_id: Some(LogId(identity.log)),
-        create: is_new,
-        record_bytes_max: RECORD_BYTES_MAX,
-        ..wal::Options::default()
-    };
-    let disk = FolderDisk::open(log_path).map_err(|source| {
-        let name = log_path.display().to_string();
-        StartError::Journal(wal::Error::Io { operation: "open", name, source }.into())
-    })?;
-    let (mut journal, mut recovered, recovery) = Journal::open(disk, options)?;
-    if recovery.torn_bytes > 0 {
-        tracing::warn!(
-            bytes = recovery.torn_bytes,
-            "cut a torn tail off the log: the remains of records that were never acknowledged"
-        );
-    }
-    if is_new && identity.is_founder() && recovered.decided == Slot::ZERO {
-        let ballot = Ballot { round: 1, node: identity.node };
-        if recovered.last == Slot::ZERO {
-            journal.found(ballot, Membership::founding(identity.node, address))?;
-        } else {
-            // A crash while founding has left the first entry without the word that it is decided.
-            journal.append(&[Record::Decided(Slot(1))])?;
-            journal.flush()?;
-        }
-        recovered.promised = recovered.promised.max(ballot);
-        (recovered.last, recovered.decided) = (recovered.last.max(Slot(1)), Slot(1));
-    }
-    let engine_options = FjallOptions { cache_bytes, ..FjallOptions::default() };
-    let engine = FjallEngine::open(store_path, engine_options).map_err(store::Fatal::from)?;
-    let mut store = Store::open(engine)?;
-    let started = replica::start(&journal, &recovered, &mut store)?;
-    tracing::info!(
-        records = recovery.records,
-        promised = %recovered.promised,
-        last = %recovered.last,
-        decided = %started.durable.decided,
-        replayed = started.replayed,
-        "log and store opened"
-    );
-    Ok(Opened { journal, store, durable: started.durable })
+/// The wall clock, in milliseconds since 1970.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(now).unwrap_or(u64::MAX)
 }
 
 async fn stopped(stop: &mut Stop) {

@@ -1,5 +1,6 @@
 //! The folder of a node: its identity across crashes, and its lock.
 
+use server::Policy;
 use server::ServerError;
 use server::folder::{Folder, Identity, Stage};
 use std::fs;
@@ -10,8 +11,9 @@ fn an_identity_comes_back_and_is_replaced_as_a_whole() {
     let folder = Folder::take(&place.path().join("a/b/db"), "a test").expect("a new folder");
     assert_eq!(folder.identity().expect("none yet"), None);
     let seeds = vec!["localhost:8000".to_string(), "[::1]:8001".to_string()];
-    let founder = Identity::founding().expect("random numbers");
-    let new = Identity::joining(founder.node, founder.cluster, seeds).expect("random numbers");
+    let founder = Identity::founding(Policy::Paxos).expect("random numbers");
+    let new = Identity::joining(founder.node, founder.cluster, Policy::Passive, seeds)
+        .expect("random numbers");
     folder.write_identity(&new).expect("written");
     assert_eq!(folder.identity().expect("readable"), Some(new.clone()));
     // A crash may leave half of the next one beside it.
@@ -49,12 +51,12 @@ fn a_folder_is_taken_once_and_says_by_whom() {
 fn what_must_be_there_is_missed() {
     let place = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::take(place.path(), "a test").expect("a new folder");
-    let new = Identity::founding().expect("random numbers");
+    let new = Identity::founding(Policy::Paxos).expect("random numbers");
     let ready = Identity { stage: Stage::Ready, ..new.clone() };
     folder.check_complete(&new).expect("a new node has nothing yet");
     assert!(matches!(folder.check_complete(&ready), Err(ServerError::Incomplete { .. })));
-    fs::create_dir(folder.store_path()).expect("made");
-    fs::write(folder.store_path().join("row"), "1").expect("written");
+    fs::create_dir(folder.path().join("store")).expect("made");
+    fs::write(folder.path().join("store").join("row"), "1").expect("written");
     assert!(matches!(folder.check_complete(&new), Err(ServerError::Incomplete { .. })));
     fs::create_dir(folder.log_path()).expect("made");
     fs::write(folder.log_path().join("segment-1.log"), "1").expect("written");
@@ -65,7 +67,9 @@ fn what_must_be_there_is_missed() {
 fn damaged_identities_are_named() {
     let place = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::take(place.path(), "a test").expect("a new folder");
-    folder.write_identity(&Identity::founding().expect("random numbers")).expect("written");
+    folder
+        .write_identity(&Identity::founding(Policy::Paxos).expect("random numbers"))
+        .expect("written");
     let path = place.path().join("identity.json");
     let good = fs::read_to_string(&path).expect("readable");
     // One hexadecimal digit of the node's number: it would be somebody else.

@@ -9,7 +9,7 @@ use api::{FieldSchema, FieldType, Reference, Request, Schema, SearchOptions, Val
 use bson::doc;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use store::{Command, Entry, FjallEngine, FjallOptions, Reader, Store};
+use store::{Command, Effect, Entry, FjallEngine, FjallOptions, Reader, Store};
 
 const BATCH: u64 = 100;
 const DOCUMENTS_PER_SYNC: u64 = 50_000;
@@ -80,7 +80,7 @@ fn insert(number: u64, documents: u64) -> Request {
 fn load(store: &mut Store<FjallEngine>, documents: u64) -> Result<(), Box<dyn std::error::Error>> {
     let schema = Schema { fields: vec![indexed("email"), indexed("group")] };
     let create = command(1, Request::Create { collection: COLLECTION.to_owned(), schema });
-    store.apply(&[Entry { slot: 1, command: Some(&create) }])?;
+    store.apply(&[Entry { slot: 1, effect: Effect::Command(&create) }])?;
     let (mut applying, mut syncing) = (Vec::new(), Vec::new());
     for first in (0..documents).step_by(BATCH as usize) {
         let slot = store.applied_slot() + 1;
@@ -90,7 +90,7 @@ fn load(store: &mut Store<FjallEngine>, documents: u64) -> Result<(), Box<dyn st
         let entries: Vec<_> = commands
             .iter()
             .zip(slot..)
-            .map(|(command, slot)| Entry { slot, command: Some(command) })
+            .map(|(command, slot)| Entry { slot, effect: Effect::Command(command) })
             .collect();
         let begun = Instant::now();
         let outcomes = store.apply(&entries)?;

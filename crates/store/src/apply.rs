@@ -8,6 +8,7 @@ use crate::keys;
 use crate::overlay::Overlay;
 use crate::references::References;
 use crate::search::find_all;
+use crate::store::Group;
 use crate::update::Update;
 use crate::{pairs, validate};
 use api::value::ID_FIELD;
@@ -29,6 +30,7 @@ pub(crate) struct State {
     /// Numbers of destroyed collections with rows left.
     pub(crate) destroyed: BTreeSet<u32>,
     pub(crate) references: References,
+    pub(crate) group: Option<Group>,
 }
 
 /// Most rows of destroyed collections removed with one apply batch.
@@ -259,6 +261,7 @@ impl State {
             counts,
             destroyed,
             references: References::load(view)?,
+            group: Group::read(view)?,
         })
     }
 }

@@ -72,6 +72,11 @@ impl<'a> Reader<'a> {
         DecodeError { position: self.position, expected }
     }
 
+    /// Everything not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.position..]
+    }
+
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
         if self.position == self.bytes.len() { Ok(()) } else { Err(self.error("the end")) }
     }
@@ -86,6 +91,15 @@ impl<'a> Reader<'a> {
         let bytes = &self.bytes[self.position..end];
         self.position = end;
         Ok(bytes)
+    }
+
+    pub(crate) fn array<const N: usize>(
+        &mut self,
+        expected: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N, expected)?);
+        Ok(array)
     }
 
     pub(crate) fn byte(&mut self, expected: &'static str) -> Result<u8, DecodeError> {

@@ -32,9 +32,30 @@ pub enum Fatal {
         /// Why.
         error: DecodeError,
     },
+    /// The data is what an import of a snapshot left that did not come to its end.
+    #[error(
+        "store: the import of a snapshot into this folder was never finished; remove the folder and import again"
+    )]
+    UnfinishedImport,
     /// An earlier call failed, and what is in memory may be ahead of the engine.
     #[error("store: an earlier failure stopped it; restart the node")]
     Stopped,
+}
+
+impl Fatal {
+    /// Whether what was stored is damaged: only other nodes can have it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Fatal::Engine(error) => matches!(error, EngineError::Damaged(_)),
+            Fatal::Damaged(_) | Fatal::UnfinishedImport | Fatal::Command { .. } => true,
+            Fatal::Format { .. } | Fatal::Stopped => false,
+        }
+    }
+
+    /// Whether the disk is full: nothing is damaged, and with more room the node can start again.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Fatal::Engine(EngineError::NoSpace(_)))
+    }
 }
 
 /// Why an operation did not come to its end.

@@ -10,7 +10,7 @@ use api::order::{Bracket, Number, bracket, pointer_bytes, text};
 
 /// Row families: the first byte of every key.
 pub(crate) mod family {
-    /// Format version, applied slot, counters.
+    /// Format version, applied slot, counters; the last group fact; the mark of an import under way.
     pub(crate) const META: u8 = 0x01;
     /// Collection number → name, schema, indexes.
     pub(crate) const CATALOG: u8 = 0x02;
@@ -41,6 +41,16 @@ const DIGITS: u8 = 0x01;
 
 pub(crate) fn meta() -> Vec<u8> {
     vec![family::META, 0x01]
+}
+
+/// The last group fact.
+pub(crate) fn group() -> Vec<u8> {
+    vec![family::META, 0x02]
+}
+
+/// There from the beginning of an import to its end.
+pub(crate) fn import() -> Vec<u8> {
+    vec![family::META, 0x03]
 }
 
 pub(crate) fn catalog(collection: u32) -> Vec<u8> {

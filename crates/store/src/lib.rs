@@ -17,6 +17,7 @@
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
 //! | `reader`, `search`, `plan`, `filter`, `projection` | queries |
+//! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
 //! | `engine` | the ordered map below: on disk, and in memory for the simulator |
 //!
@@ -43,6 +44,7 @@ mod reader;
 mod references;
 mod schema;
 mod search;
+mod snapshot;
 mod store;
 mod update;
 mod validate;
@@ -50,12 +52,14 @@ mod validate;
 pub use command::{COMMAND_VERSION, Command, DecodeError};
 pub use documents::{ID_KEY_BYTES_MAX, INDEX_KEY_BYTES_MAX};
 pub use engine::{
-    Batch, Engine, EngineError, FjallEngine, FjallOptions, MemoryDisk, MemoryEngine, View,
+    Batch, Engine, EngineError, FjallEngine, FjallOptions, FjallView, MemoryDisk, MemoryEngine,
+    View,
 };
 pub use failure::Fatal;
 pub use reader::Reader;
 pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
-pub use store::{ContentHash, Entry, FORMAT_VERSION, Outcome, Store};
+pub use snapshot::{Chunk, Cursor, Import, ImportError, Progress, SNAPSHOT_VERSION, Snapshot};
+pub use store::{ContentHash, Effect, Entry, FORMAT_VERSION, Outcome, Store};
 pub use validate::validate;
 
 /// Safety lines that a test switches off to show that another test would notice.
@@ -68,6 +72,10 @@ pub enum PlantedBug {
     ReferencesNotWritten,
     /// A unique index is looked up in the engine only, not in the batch under way.
     UniqueIgnoresOverlay,
+    /// An exported snapshot lacks the references.
+    SnapshotWithoutReferences,
+    /// An import does not compare what a chunk says came before it.
+    ChunkChainIgnored,
     /// An update leaves the index entries of old values.
     OldIndexEntriesStay,
 }

@@ -2,10 +2,11 @@
 
 use crate::apply::{describe, read_count};
 use crate::catalog::Catalog;
-use crate::engine::{Engine, Snapshots, View};
+use crate::engine::{Engine, Snapshots, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
 use crate::pairs;
 use crate::search::Search;
+use crate::snapshot::Snapshot;
 use crate::store::{Meta, Shared};
 use crate::validate;
 use api::{Document, Error, Request, Value};
@@ -48,6 +49,15 @@ impl<E: Engine> Reader<E> {
     /// Outside, this node's trouble; inside, what is wrong with the query. Other requests are bad.
     pub fn query(&self, request: &Request) -> Result<Result<Value, Error>, Fatal> {
         split(self.run(request))
+    }
+
+    /// The rows of this moment, to be sent to somebody who is too far behind. While it lives, the
+    /// engine keeps what it sees.
+    ///
+    /// # Errors
+    /// This node's trouble.
+    pub fn snapshot(&self) -> Result<Snapshot<ViewOf<E>>, Fatal> {
+        Snapshot::new(self.snapshots.view())
     }
 
     fn run(&self, request: &Request) -> Result<Value, Failure> {

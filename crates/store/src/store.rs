@@ -1,7 +1,7 @@
 //! The state machine: applies log entries in order, each batch of them in one engine batch.
 
 use crate::apply::{self, Applying, State};
-use crate::codec::{Reader as Bytes, Writer};
+use crate::codec::{Reader as RowReader, Writer};
 use crate::command::{Command, DecodeError};
 use crate::engine::{Direction, Engine, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
@@ -10,6 +10,7 @@ use crate::overlay::Overlay;
 use crate::reader::Reader;
 use crate::references::{Known, forgotten};
 use api::{Error, Reference, Value};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
@@ -22,8 +23,52 @@ pub const FORMAT_VERSION: u16 = 1;
 pub struct Entry<'a> {
     /// Its position.
     pub slot: u64,
-    /// The bytes of a [`Command`]; none: the entry has no effect here, only the slot moves on.
-    pub command: Option<&'a [u8]>,
+    /// What it does to the store.
+    pub effect: Effect<'a>,
+}
+
+/// What an entry does to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// Nothing: only the applied slot moves on.
+    Blank,
+    /// The bytes of a [`Command`] are carried out and answered.
+    Command(&'a [u8]),
+    /// A decided fact about the group, opaque here: the store keeps the last one with its slot, so
+    /// that whoever gets a snapshot knows it without the log.
+    Group(&'a [u8]),
+}
+
+/// A command, or no effect.
+impl<'a> From<Option<&'a [u8]>> for Effect<'a> {
+    fn from(command: Option<&'a [u8]>) -> Effect<'a> {
+        command.map_or(Effect::Blank, Effect::Command)
+    }
+}
+
+/// The last decided fact about the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) slot: u64,
+    pub(crate) bytes: Bytes,
+}
+
+impl Group {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.number(self.slot);
+        writer.0.extend_from_slice(&self.bytes);
+        writer.0
+    }
+
+    /// None in a store that has met none, or whose writer kept none.
+    pub(crate) fn read(view: &impl View) -> Result<Option<Group>, Fatal> {
+        let Some(row) = view.get(&keys::group())? else { return Ok(None) };
+        let damaged = |error| Fatal::Damaged(format!("the row of the group: {error}"));
+        let mut reader = RowReader::new(&row);
+        let slot = reader.number("a slot").map_err(damaged)?;
+        Ok(Some(Group { slot, bytes: row.slice_ref(reader.rest()) }))
+    }
 }
 
 /// What one entry answered.
@@ -81,10 +126,10 @@ impl Meta {
         writer.0
     }
 
-    fn decode(row: &[u8]) -> Result<Meta, Fatal> {
+    pub(crate) fn decode(row: &[u8]) -> Result<Meta, Fatal> {
         let damaged =
             |error: DecodeError| Fatal::Damaged(format!("the store's first row: {error}"));
-        let mut reader = Bytes::new(row);
+        let mut reader = RowReader::new(row);
         let version = reader.take(2, "a format version").map_err(damaged)?;
         let found = u16::from_be_bytes([version[0], version[1]]);
         if found != FORMAT_VERSION {
@@ -115,6 +160,9 @@ impl<E: Engine> Store<E> {
     /// If the engine fails, its data is damaged or of another format.
     pub fn open(engine: E) -> Result<Store<E>, Fatal> {
         let view = engine.view();
+        if view.get(&keys::import())?.is_some() {
+            return Err(Fatal::UnfinishedImport);
+        }
         let state = State::load(&view, Meta::read(&view)?)?;
         let shared = Shared { applied_slot: AtomicU64::new(state.applied_slot) };
         Ok(Store {
@@ -130,6 +178,12 @@ impl<E: Engine> Store<E> {
     /// The last slot whose entry is applied; 0: none.
     pub fn applied_slot(&self) -> u64 {
         self.state.applied_slot
+    }
+
+    /// The last [`Effect::Group`] with its slot; none if there was none, also in a store whose early
+    /// entries were applied before such facts were kept.
+    pub fn group(&self) -> Option<(u64, Bytes)> {
+        self.state.group.as_ref().map(|group| (group.slot, group.bytes.clone()))
     }
 
     /// Applies entries and answers one outcome for each. All of them, and the applied slot, are one
@@ -169,7 +223,7 @@ impl<E: Engine> Store<E> {
     }
 
     /// The applied slot and the hash of the content at it: catalog, documents, key-value pairs,
-    /// references with their answers. The same on every node that applied the same entries, however
+    /// references with their answers, the last group fact. The same on every node that applied the same entries, however
     /// they were batched and whatever the engine.
     ///
     /// # Errors
@@ -197,6 +251,11 @@ impl<E: Engine> Store<E> {
     /// The engine, for its own measures.
     pub fn engine(&self) -> &E {
         &self.engine
+    }
+
+    /// Gives the engine back.
+    pub fn into_engine(self) -> E {
+        self.engine
     }
 
     /// Plants a bug, for a test that must notice it.
@@ -257,8 +316,16 @@ impl<E: Engine> Store<E> {
         entry: &Entry<'_>,
     ) -> Result<Outcome, Fatal> {
         let slot = entry.slot;
-        let Some(bytes) = entry.command else {
-            return Ok(Outcome { slot, reference: None, answer: None, repeated: false });
+        let nothing = Outcome { slot, reference: None, answer: None, repeated: false };
+        let bytes = match entry.effect {
+            Effect::Blank => return Ok(nothing),
+            Effect::Group(bytes) => {
+                let group = Group { slot, bytes: Bytes::copy_from_slice(bytes) };
+                overlay.put(keys::group(), group.encode());
+                self.state.group = Some(group);
+                return Ok(nothing);
+            }
+            Effect::Command(bytes) => bytes,
         };
         let command = Command::decode(bytes).map_err(|error| Fatal::Command { slot, error })?;
         let (answer, repeated) = self.apply_command(overlay, slot, &command)?;
@@ -305,6 +372,7 @@ impl<E: Engine> Store<E> {
 /// Hashes every row of the logical content, each with its length, in key order.
 fn content_hash(view: &impl View, state: &State) -> Result<ContentHash, Fatal> {
     let mut ranges = vec![
+        keys::prefix_range(&keys::group()),
         keys::family_range(keys::family::CATALOG),
         keys::family_range(keys::family::PAIR),
         keys::family_range(keys::family::REFERENCE),

@@ -4,8 +4,11 @@ mod common;
 
 use api::{ErrorCode, Reference, Request, SearchOptions, Value};
 use bson::doc;
+use common::snapshot::{import_all, pull};
 use common::{apply_slots, insert, run, schema, update, write};
-use store::{Command, Entry, MemoryDisk, MemoryEngine, PlantedBug, Store};
+use store::{
+    Command, Effect, Entry, Import, ImportError, MemoryDisk, MemoryEngine, PlantedBug, Store,
+};
 
 fn store(bug: Option<PlantedBug>) -> Store<MemoryEngine> {
     open(&MemoryDisk::new(), bug)
@@ -99,7 +102,7 @@ fn unique_within_a_batch(bug: Option<PlantedBug>) -> bool {
     let entries: Vec<Entry<'_>> = commands
         .iter()
         .zip(start + 1..)
-        .map(|(command, slot)| Entry { slot, command: Some(command) })
+        .map(|(command, slot)| Entry { slot, effect: Effect::Command(command) })
         .collect();
     let outcomes = store.apply(&entries).expect("applied");
     matches!(&outcomes[1].answer, Some(Err(error)) if error.code == ErrorCode::Duplicate)
@@ -109,6 +112,51 @@ fn unique_within_a_batch(bug: Option<PlantedBug>) -> bool {
 fn unique_holds_within_an_apply_batch() {
     assert!(unique_within_a_batch(None));
     assert!(!unique_within_a_batch(Some(PlantedBug::UniqueIgnoresOverlay)));
+}
+
+/// Is a swap retried at a store made of a snapshot answered as the first time?
+fn retry_after_a_snapshot_is_harmless(bug: Option<PlantedBug>) -> bool {
+    let mut store = store(None);
+    let request = Request::Swap { key: "k".into(), value: "new".into() };
+    let reference = Reference::new("client", 1);
+    let swap = Command { reference, acked: 0, time_ms: 0, request };
+    let first = common::apply(&mut store, &swap);
+    let mut snapshot = store.reader().snapshot().expect("snapshot");
+    if let Some(bug) = bug {
+        snapshot.plant(bug);
+    }
+    let mut copy = import_all(&snapshot, MemoryDisk::new().engine(), 1000);
+    let second = common::apply(&mut copy, &swap);
+    second.repeated && second.answer == first.answer
+}
+
+/// P9.
+#[test]
+fn a_retry_after_a_snapshot_has_no_second_effect() {
+    assert!(retry_after_a_snapshot_is_harmless(None));
+    assert!(!retry_after_a_snapshot_is_harmless(Some(PlantedBug::SnapshotWithoutReferences)));
+}
+
+/// Is a chunk refused that leaves rows out, being of an export in longer chunks?
+fn rows_left_out_are_noticed(bug: Option<PlantedBug>) -> bool {
+    let mut store = store(None);
+    for number in 0..100 {
+        run(&mut store, write(&format!("k{number:02}"), number)).expect("written");
+    }
+    let snapshot = store.reader().snapshot().expect("snapshot");
+    let (short, long) = (pull(&snapshot, 200), pull(&snapshot, 400));
+    let mut import = Import::begin(MemoryDisk::new().engine()).expect("begun");
+    if let Some(bug) = bug {
+        import.plant(bug);
+    }
+    import.add(&short[0]).expect("taken");
+    import.add(&long[1]) == Err(ImportError::BrokenChain { number: 1 })
+}
+
+#[test]
+fn a_chunk_follows_the_chunks_that_came() {
+    assert!(rows_left_out_are_noticed(None));
+    assert!(!rows_left_out_are_noticed(Some(PlantedBug::ChunkChainIgnored)));
 }
 
 /// After an update, does a search by the old value find nothing, and is the collection sound?

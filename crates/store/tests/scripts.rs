@@ -13,7 +13,7 @@ use api::{
 };
 use std::fmt::Write as _;
 use std::path::Path;
-use store::{Command, Entry, MemoryDisk, MemoryEngine, Outcome, Store, validate};
+use store::{Command, Effect, Entry, MemoryDisk, MemoryEngine, Outcome, Store, validate};
 
 struct Runner {
     disk: MemoryDisk,
@@ -91,7 +91,7 @@ impl Runner {
         let entries: Vec<Entry<'_>> = commands
             .iter()
             .zip(self.store.applied_slot() + 1..)
-            .map(|(command, slot)| Entry { slot, command: command.as_deref() })
+            .map(|(command, slot)| Entry { slot, effect: Effect::from(command.as_deref()) })
             .collect();
         for Outcome { slot, answer, repeated, .. } in self.store.apply(&entries).expect("applied") {
             match answer {

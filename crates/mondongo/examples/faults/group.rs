@@ -1,10 +1,11 @@
 //! A group of real nodes, each a process.
 
 use crate::PATIENCE;
+use crate::harness::network::Network;
+use crate::harness::same::{ask, same_content};
 use anyhow::{Context, Result, bail, ensure};
 use api::Value;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,12 +21,30 @@ pub(crate) struct Node {
 pub(crate) struct Group {
     binary: PathBuf,
     pub(crate) nodes: Vec<Node>,
+    /// Further arguments of every node.
+    arguments: Vec<&'static str>,
+    /// The network of each node, where they do not share the ordinary one.
+    pub(crate) network: Option<Network>,
 }
 
 impl Group {
     /// Founds a group in `folders` and waits until all take part.
     pub(crate) fn start(binary: &Path, folders: Vec<PathBuf>) -> Result<Group> {
-        let mut group = Group { binary: binary.to_owned(), nodes: Vec::new() };
+        Group::start_with(binary, folders, Vec::new(), None)
+    }
+
+    /// The same with further arguments of every node, and with networks that can be cut.
+    pub(crate) fn start_with(
+        binary: &Path,
+        folders: Vec<PathBuf>,
+        mut arguments: Vec<&'static str>,
+        network: Option<Network>,
+    ) -> Result<Group> {
+        if network.is_some() {
+            arguments.push("--insecure");
+        }
+        let binary = binary.to_owned();
+        let mut group = Group { binary, nodes: Vec::new(), arguments, network };
         for folder in folders {
             group.join(folder)?;
         }
@@ -44,7 +63,10 @@ impl Group {
 
     /// Starts one more node; the first founds the group, the others join it.
     pub(crate) fn join(&mut self, folder: PathBuf) -> Result<()> {
-        let address = free_address()?;
+        let address = match &self.network {
+            Some(network) => network.address(self.nodes.len()),
+            None => free_address()?,
+        };
         self.nodes.push(Node { folder, address, child: None });
         self.restart(self.nodes.len() - 1)
     }
@@ -58,8 +80,16 @@ impl Group {
             .create(true)
             .open(node.folder.with_extension("log"))
             .context("the node's log file")?;
-        let mut command = Command::new(&self.binary);
-        command.arg("serve").arg(&node.folder).arg(&node.address);
+        let mut command = match &self.network {
+            Some(network) => {
+                let words = network.prefix(index);
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
+        command.arg("serve").arg(&node.folder).arg(&node.address).args(&self.arguments);
         if let Some(seed) = seeds.first() {
             command.arg(seed);
         }
@@ -83,6 +113,22 @@ impl Group {
         self.nodes[index].child.as_ref().map(Child::id)
     }
 
+    /// Lets a node stand still.
+    pub(crate) fn pause(&self, index: usize) -> Result<()> {
+        self.pid(index).map_or(Ok(()), |pid| signal(pid, "STOP"))
+    }
+
+    pub(crate) fn resume(&self, index: usize) -> Result<()> {
+        self.pid(index).map_or(Ok(()), |pid| signal(pid, "CONT"))
+    }
+
+    /// Memory that the node's process holds, in KiB.
+    pub(crate) fn memory_kib(&self, index: usize) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid(index)?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     /// Ends all processes in good order.
     pub(crate) fn stop(&mut self) -> Result<()> {
         for node in &mut self.nodes {
@@ -96,18 +142,20 @@ impl Group {
 
     /// The index of the node that leads, by its own word.
     pub(crate) fn wait_for_leader(&self) -> Result<usize> {
-        wait("a leader", || {
-            Ok((0..self.len()).find(|n| {
-                self.status(*n, false).is_ok_and(|s| text(&s, "role").as_deref() == Some("leader"))
-            }))
-        })
+        wait("a leader", || Ok((0..self.len()).find(|n| self.says_it_leads(*n))))
     }
 
-    /// Until every node knows a leader.
+    pub(crate) fn says_it_leads(&self, index: usize) -> bool {
+        self.pid(index).is_some()
+            && self.status(index).is_ok_and(|s| text(&s, "role").as_deref() == Some("leader"))
+    }
+
+    /// Until all nodes know the same leader.
     pub(crate) fn wait_until_followed(&self) -> Result<()> {
-        wait("every node to follow a leader", || {
-            let follows = |n| self.status(n, false).is_ok_and(|s| text(&s, "leader").is_some());
-            Ok((0..self.len()).all(follows).then_some(()))
+        wait("every node to follow one leader", || {
+            let followed = |n| text(&self.status(n).ok()?, "leader");
+            let first = followed(0);
+            Ok((first.is_some() && (1..self.len()).all(|n| followed(n) == first)).then_some(()))
         })
     }
 
@@ -119,43 +167,20 @@ impl Group {
     }
 
     fn voters(&self, index: usize) -> Option<usize> {
-        let status = self.status(index, false).ok()?;
+        let status = self.status(index).ok()?;
         let members = status.as_document()?.get_array("members").ok()?;
         let is_voter =
             |m: &&Value| m.as_document().is_some_and(|m| m.get_bool("voter").unwrap_or(false));
         Some(members.iter().filter(is_voter).count())
     }
 
-    /// Until all nodes have applied the same slot, with nothing being written.
-    pub(crate) fn wait_until_same(&self) -> Result<()> {
-        wait("all nodes to stand at one slot", || {
-            let applied = |n| -> Result<i64> { number(&self.status(n, false)?, "applied") };
-            let slots: Vec<i64> = (0..self.len()).filter_map(|n| applied(n).ok()).collect();
-            let same = slots.len() == self.len() && slots.iter().all(|slot| *slot == slots[0]);
-            Ok(same.then_some(()))
-        })
-    }
-
-    /// The slot and content hash that all nodes share.
+    /// The slot and content hash that all nodes come to share once nothing is written.
     pub(crate) fn same_content(&self) -> Result<(i64, String)> {
-        let mut seen: Option<(i64, String)> = None;
-        for index in 0..self.len() {
-            let status = self.status(index, true)?;
-            let hash = text(&status, "hash").context("status has no hash")?;
-            let here = (number(&status, "hash_slot")?, hash);
-            match &seen {
-                Some(other) => {
-                    ensure!(*other == here, "node{index} has {here:?}, others {other:?}");
-                }
-                None => seen = Some(here),
-            }
-        }
-        seen.context("no nodes")
+        same_content(&self.addresses())
     }
 
-    fn status(&self, index: usize, with_hash: bool) -> Result<Value> {
-        let request = if with_hash { r#"["status",{"hash":true}]"# } else { r#"["status"]"# };
-        ask(&self.nodes[index].address, request)
+    fn status(&self, index: usize) -> Result<Value> {
+        ask(&self.nodes[index].address, r#"["status"]"#)
     }
 }
 
@@ -189,29 +214,8 @@ pub(crate) fn wait<T>(what: &str, mut probe: impl FnMut() -> Result<Option<T>>) 
     }
 }
 
-/// One request on a connection of its own, as the founding document's client does it.
-pub(crate) fn ask(address: &str, request: &str) -> Result<Value> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let length = u16::try_from(request.len())?.to_be_bytes();
-    stream.write_all(&[&length, request.as_bytes()].concat())?;
-    let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
-    let mut payload = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut payload)?;
-    match api::json::parse_reply(&payload)? {
-        Ok(value) => Ok(value),
-        Err(error) => bail!("{address} answers {error}"),
-    }
-}
-
 fn text(status: &Value, name: &str) -> Option<String> {
     status.as_document()?.get_str(name).ok().map(str::to_owned)
-}
-
-fn number(status: &Value, name: &str) -> Result<i64> {
-    let document = status.as_document().context("status is no document")?;
-    document.get_i64(name).with_context(|| format!("status has no number {name}"))
 }
 
 fn free_address() -> Result<String> {

@@ -1,4 +1,5 @@
-//! Faults on real processes: kill -9, all at once, power loss, a node that joins, all under load.
+//! Faults on real processes: kill -9, pauses, partitions, all at once, power loss, a node that joins, all
+//! under load; and a soak that draws them by lot.
 //!
 //! `cargo run --release -p mondongo --example faults -- kill-leader --times 10` and so on. Each command starts
 //! a group of its own, writes through the client library all the while, and at the end demands of every
@@ -6,12 +7,16 @@
 //! at the same slot.
 
 mod group;
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
 mod load;
 mod power;
+mod soak;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use group::Group;
+use harness::network::Network;
 use load::Load;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -37,12 +42,25 @@ struct Arguments {
     fault: Fault,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Fault {
     /// Kill -9 of the leader under load, and its restart; prints the pause that clients saw.
     KillLeader {
         /// How often.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 20)]
+        times: u32,
+    },
+    /// The leader stands still (SIGSTOP) under load, and goes on later; prints the pause that clients saw.
+    Pause {
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        times: u32,
+    },
+    /// The leader is cut off from the other nodes under load, and reached again later; prints the pause that
+    /// clients saw. Needs root and network namespaces.
+    Partition {
+        /// How often.
+        #[arg(long, default_value_t = 20)]
         times: u32,
     },
     /// Kill -9 of all nodes at once under load, and their restart.
@@ -60,6 +78,8 @@ enum Fault {
         #[arg(long, default_value_t = 30)]
         times: u32,
     },
+    /// Concurrent clients and faults drawn by lot, for minutes; their history is checked in windows.
+    Soak(soak::SoakArguments),
 }
 
 fn main() -> Result<()> {
@@ -67,22 +87,40 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
     let temporary = tempfile::tempdir().context("no temporary folder")?;
     let folder = arguments.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
-    match arguments.fault {
-        Fault::PowerLoss { times } => runtime.block_on(power::run(&arguments, &folder, times)),
-        fault => runtime.block_on(run(&arguments, &folder, fault)),
+    let done = match &arguments.fault {
+        Fault::PowerLoss { times } => runtime.block_on(power::run(&arguments, &folder, *times)),
+        Fault::Soak(soak) => soak::run(&arguments, &folder, soak),
+        _ => runtime.block_on(run(&arguments, &folder)),
+    };
+    if done.is_err() && arguments.folder.is_none() {
+        eprintln!("the nodes' folders and logs are kept in {}", temporary.keep().display());
     }
+    done
 }
 
-async fn run(arguments: &Arguments, folder: &std::path::Path, fault: Fault) -> Result<()> {
+async fn run(arguments: &Arguments, folder: &std::path::Path) -> Result<()> {
     let folders = (0..arguments.nodes).map(|n| folder.join(format!("node{n}"))).collect();
-    let mut group = Group::start(&arguments.binary, folders)?;
+    let network = match arguments.fault {
+        Fault::Partition { .. } => Some(Network::make(arguments.nodes)?),
+        _ => None,
+    };
+    let mut group = Group::start_with(&arguments.binary, folders, Vec::new(), network)?;
     let load = Load::start(&group.addresses(), arguments.writers).await?;
     load.wait_for(200).await?;
-    match fault {
-        Fault::KillLeader { times } => kill_leader(&mut group, &load, times).await?,
+    match arguments.fault {
+        Fault::KillLeader { times } => {
+            trials("kill", &mut group, &load, times, Group::kill, Group::restart).await?;
+        }
+        Fault::Pause { times } => {
+            let (pause, resume) = (|g: &mut Group, n| g.pause(n), |g: &mut Group, n| g.resume(n));
+            trials("pause", &mut group, &load, times, pause, resume).await?;
+        }
+        Fault::Partition { times } => {
+            trials("partition", &mut group, &load, times, cut_off, heal).await?;
+        }
         Fault::KillAll { times } => kill_all(&mut group, &load, times).await?,
         Fault::Join => join(&mut group, &load, folder).await?,
-        Fault::PowerLoss { .. } => {}
+        Fault::PowerLoss { .. } | Fault::Soak(_) => {}
     }
     finish(group, load).await
 }
@@ -90,7 +128,7 @@ async fn run(arguments: &Arguments, folder: &std::path::Path, fault: Fault) -> R
 /// Stops the writers and demands everything of everybody.
 pub(crate) async fn finish(mut group: Group, load: Load) -> Result<()> {
     let written = load.stop().await?;
-    group.wait_until_same()?;
+    group.same_content()?;
     for address in group.addresses() {
         written.verify(&address).await.with_context(|| format!("node at {address}"))?;
     }
@@ -104,28 +142,56 @@ pub(crate) async fn finish(mut group: Group, load: Load) -> Result<()> {
     group.stop()
 }
 
-async fn kill_leader(group: &mut Group, load: &Load, times: u32) -> Result<()> {
+/// Does something to the leader again and again; prints how long nobody had an answer each time.
+async fn trials(
+    name: &str,
+    group: &mut Group,
+    load: &Load,
+    times: u32,
+    fault: impl Fn(&mut Group, usize) -> Result<()>,
+    repair: impl Fn(&mut Group, usize) -> Result<()>,
+) -> Result<()> {
     let mut pauses = Vec::new();
     for round in 1..=times {
+        group.wait_until_followed()?;
         let leader = group.wait_for_leader()?;
         load.wait_for(100).await?;
-        let killed = Instant::now();
-        group.kill(leader)?;
+        let begun = Instant::now();
+        fault(group, leader)?;
         load.wait_for(100).await?;
-        let pause = load.longest_pause_since(killed);
-        println!("kill {round}: leader node{leader}, next answers after {} ms", pause.as_millis());
+        let pause = load.longest_pause_since(begun);
+        println!(
+            "{name} {round}: leader node{leader}, next answers after {} ms",
+            pause.as_millis()
+        );
         pauses.push(pause);
-        group.restart(leader)?;
-        group.wait_until_followed()?;
+        repair(group, leader)?;
     }
-    pauses.sort();
-    let median = pauses[pauses.len() / 2].as_millis();
-    let longest = pauses.last().map_or(0, Duration::as_millis);
-    println!("pause over {times} kills: median {median} ms, longest {longest} ms");
+    group.wait_until_followed()?;
+    print_pauses(name, pauses);
     Ok(())
 }
 
+fn print_pauses(name: &str, mut pauses: Vec<Duration>) {
+    pauses.sort();
+    let median = pauses.get(pauses.len() / 2).map_or(0, Duration::as_millis);
+    let longest = pauses.last().map_or(0, Duration::as_millis);
+    println!(
+        "pause over {} trials of {name}: median {median} ms, longest {longest} ms",
+        pauses.len()
+    );
+}
+
+fn cut_off(group: &mut Group, node: usize) -> Result<()> {
+    group.network.as_mut().context("no network")?.divide(&[node])
+}
+
+fn heal(group: &mut Group, _node: usize) -> Result<()> {
+    group.network.as_mut().context("no network")?.heal()
+}
+
 async fn kill_all(group: &mut Group, load: &Load, times: u32) -> Result<()> {
+    let mut pauses = Vec::new();
     for round in 1..=times {
         load.wait_for(200).await?;
         let killed = Instant::now();
@@ -138,7 +204,9 @@ async fn kill_all(group: &mut Group, load: &Load, times: u32) -> Result<()> {
         load.wait_for(100).await?;
         let pause = load.longest_pause_since(killed);
         println!("kill of all {round}: next answers after {} ms", pause.as_millis());
+        pauses.push(pause);
     }
+    print_pauses("kill of all", pauses);
     Ok(())
 }
 

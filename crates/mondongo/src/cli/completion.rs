@@ -90,6 +90,6 @@ mod tests {
                 "{line}"
             );
         }
-        assert_eq!(offered("").1.len(), 18);
+        assert_eq!(offered("").1.len(), 26);
     }
 }

@@ -1,6 +1,8 @@
 //! Nodes as real processes, for tests: started, killed, started again, and their logs shown when a
 //! test fails.
 
+use crate::harness::network::Network;
+use crate::harness::workload::{Settings, Workload};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -55,6 +57,8 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Node {
     pub(crate) folder: PathBuf,
     pub(crate) address: String,
+    /// Where others are told that it is, if elsewhere.
+    advertised: Option<String>,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -63,27 +67,71 @@ pub(crate) struct Node {
 pub(crate) struct Group {
     pub(crate) folder: TempDir,
     pub(crate) nodes: Vec<Node>,
+    /// Further arguments of every node.
+    arguments: Vec<&'static str>,
+    /// The network of each node, where they do not share the ordinary one.
+    pub(crate) network: Option<Network>,
 }
 
 impl Group {
     /// A group of `count` members, all of them voters.
     pub(crate) fn start(count: usize) -> Group {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut group = Group { folder, nodes: Vec::new() };
-        for _ in 0..count {
-            group.add();
-        }
-        group.wait_for_voters(count);
+        let mut group = Group::empty();
+        group.fill(count);
         group
+    }
+
+    /// A group whose nodes have fault switches.
+    pub(crate) fn with_faults(count: usize) -> Group {
+        let mut group = Group::empty();
+        group.arguments = vec!["--fault-injection"];
+        group.fill(count);
+        group
+    }
+
+    /// A group whose links can be cut. None, with the reason printed: this machine does not allow it.
+    pub(crate) fn with_network(count: usize) -> Option<Group> {
+        let network = match Network::make(count) {
+            Ok(network) => network,
+            Err(reason) => {
+                eprintln!("skipped: {reason:#}");
+                return None;
+            }
+        };
+        let mut group = Group::empty();
+        (group.arguments, group.network) = (vec!["--insecure"], Some(network));
+        group.fill(count);
+        Some(group)
+    }
+
+    /// No nodes yet.
+    pub(crate) fn empty() -> Group {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Group { folder, nodes: Vec::new(), arguments: Vec::new(), network: None }
+    }
+
+    fn fill(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add();
+        }
+        self.wait_for_voters(count);
     }
 
     /// Starts one more node, which joins through the first. Returns its number.
     pub(crate) fn add(&mut self) -> usize {
+        let folder = self.folder.path().join(format!("node{}", self.nodes.len()));
+        self.add_at(folder, None)
+    }
+
+    /// The same with a folder, and where others are to be told that the node is.
+    pub(crate) fn add_at(&mut self, folder: PathBuf, advertised: Option<String>) -> usize {
         let number = self.nodes.len();
-        let folder = self.folder.path().join(format!("node{number}"));
         let log = self.folder.path().join(format!("node{number}.log"));
-        let address = format!("127.0.0.1:{}", free_port());
-        self.nodes.push(Node { folder, address, log, process: None });
+        let address = match &self.network {
+            Some(network) => network.address(number),
+            None => format!("127.0.0.1:{}", free_port()),
+        };
+        self.nodes.push(Node { folder, address, advertised, log, process: None });
         let seed = (number > 0).then(|| self.nodes[0].address.clone());
         self.start_node(number, seed.as_deref());
         number
@@ -95,7 +143,17 @@ impl Group {
         assert!(node.process.is_none(), "node {number} runs already");
         let log = File::options().create(true).append(true).open(&node.log).expect("a log");
         let mut command = mondongo();
+        if let Some(network) = &self.network {
+            let words = network.prefix(number);
+            let program = command.get_program().to_owned();
+            command = Command::new(&words[0]);
+            command.args(&words[1..]).arg(program).env_remove("MONDONGO_LOG").stdin(Stdio::null());
+        }
         command.arg("serve").arg(&node.folder).arg(&node.address).args(seed).stderr(log);
+        command.args(&self.arguments);
+        if let Some(advertised) = &node.advertised {
+            command.args(["--advertise", advertised]);
+        }
         node.process = Some(command.spawn().expect("mondongo starts"));
     }
 
@@ -104,6 +162,42 @@ impl Group {
         let mut process = self.nodes[number].process.take().expect("the node runs");
         process.kill().expect("it can be killed");
         process.wait().expect("it ends");
+    }
+
+    /// Lets a node stand still, and go on.
+    pub(crate) fn pause(&self, number: usize) {
+        signal(self.pid(number), "STOP");
+    }
+
+    pub(crate) fn resume(&self, number: usize) {
+        signal(self.pid(number), "CONT");
+    }
+
+    pub(crate) fn pid(&self, number: usize) -> u32 {
+        self.nodes[number].process.as_ref().expect("the node runs").id()
+    }
+
+    /// Waits until a node has ended by itself.
+    pub(crate) fn wait_for_exit(&mut self, number: usize) -> ExitStatus {
+        let mut process = self.nodes[number].process.take().expect("the node runs");
+        wait_for_end(&mut process, "a node that cannot go on")
+    }
+
+    /// Clients that work at this group from now on.
+    pub(crate) fn load(&self, settings: Settings) -> Workload {
+        Workload::start(self.addresses(), settings).expect("the workload starts")
+    }
+
+    /// Waits until exactly one of `nodes` leads, and all of them know who; returns it.
+    pub(crate) fn one_leader_among(&self, nodes: &[usize]) -> usize {
+        wait_for(&format!("one leader among {nodes:?}"), || {
+            let statuses: Option<Vec<Value>> = nodes.iter().map(|n| self.status(*n)).collect();
+            let statuses = statuses?;
+            let mut leading = (0..nodes.len()).filter(|i| statuses[*i]["role"] == "leader");
+            let (leader, None) = (leading.next()?, leading.next()) else { return None };
+            let id = &statuses[leader]["node"];
+            statuses.iter().all(|status| status["leader"] == *id).then_some(nodes[leader])
+        })
     }
 
     /// Asks a node to stop, and waits until it has.
@@ -183,8 +277,12 @@ impl Drop for Group {
 
 /// Asks a process to end.
 pub(crate) fn terminate(process: &Child) {
-    let status = Command::new("kill").arg(process.id().to_string()).status().expect("kill runs");
-    assert!(status.success(), "the process can be signalled");
+    signal(process.id(), "TERM");
+}
+
+fn signal(process: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &process.to_string()]).status();
+    assert!(status.expect("kill runs").success(), "the process can be signalled");
 }
 
 /// Waits until a process has ended; one that does not is killed.

@@ -1,21 +1,28 @@
 //! A group of cores in one process: messages and disks move only when a test says so.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+mod disk;
+pub(crate) mod world;
+
 use bytes::Bytes;
+use disk::{Disk, message_through_bytes, through_bytes};
 use paxos::{
-    Ancestor, Ballot, Base, Change, ChangeId, Config, Durable, Entry, Input, Member, Membership,
-    Message, NodeId, Output, Paxos, Payload, PersistId, PlantedBug, Policy, ProposalId, ReadId,
-    Record, Refusal, Slot, Standing,
+    Ballot, Change, ChangeId, Config, Entry, Input, Member, Membership, Message, NodeId, Output,
+    Paxos, Payload, PlantedBug, Policy, ProposalId, ReadId, Record, Refusal, Slot, Standing,
 };
 use std::collections::{BTreeMap, VecDeque};
 
 /// One core with its disk.
 pub(crate) struct Node {
     pub(crate) core: Paxos,
-    config: Config,
-    /// Records that are durable.
-    disk: Vec<Record>,
-    /// Records that are not.
-    writing: Vec<(PersistId, Vec<Record>)>,
+    pub(crate) config: Config,
+    pub(crate) disk: Disk,
+    pub(crate) is_down: bool,
+    lives: u64,
+    /// Up to where the store is, with the membership as of then.
+    pub(crate) applied: Slot,
+    pub(crate) applied_membership: (Slot, Membership),
     /// What was handed out, in order.
     pub(crate) delivered: Vec<(Slot, Payload)>,
     pub(crate) ready: Vec<(ReadId, Slot)>,
@@ -38,16 +45,14 @@ pub(crate) struct Group {
     pub(crate) wire: VecDeque<(NodeId, NodeId, Message)>,
     /// Whether disks are instant.
     pub(crate) instant_disks: bool,
+    /// What was handed out anywhere, and whether two nodes ever differed.
+    pub(crate) values: BTreeMap<Slot, Payload>,
+    pub(crate) is_split: bool,
     pub(crate) founding: Membership,
 }
 
 pub(crate) fn id(n: u64) -> NodeId {
     NodeId(n)
-}
-
-/// What the founders' membership is to those that descend from it.
-pub(crate) fn governed() -> Ancestor {
-    Ancestor { slot: Slot(1), ballot: Ballot::ZERO, own_slot: Slot::ZERO }
 }
 
 pub(crate) fn command(text: &str) -> Payload {
@@ -71,6 +76,8 @@ impl Group {
             nodes: BTreeMap::new(),
             wire: VecDeque::new(),
             instant_disks: true,
+            values: BTreeMap::new(),
+            is_split: false,
             founding: founding.clone(),
         };
         for n in 1..=voters {
@@ -86,17 +93,25 @@ impl Group {
         adjust(&mut config);
         let ballot = Ballot { round: 1, node: id(1) };
         let entry = Entry { ballot, payload: Payload::Membership(self.founding.clone()) };
-        let disk = if is_founder {
-            vec![Record::Promise(ballot), Record::Accept(Slot(1), entry), Record::Decided(Slot(1))]
-        } else {
-            Vec::new()
-        };
-        let core = Paxos::recover(config.clone(), n, durable(&disk));
+        let mut disk = Disk::default();
+        if is_founder {
+            disk.records = vec![
+                Record::Promise(ballot),
+                Record::Accept(Slot(1), entry),
+                Record::Decided(Slot(1)),
+            ];
+        }
+        let durable = disk.durable();
+        let (applied, applied_membership) = (durable.decided, durable.membership.clone());
+        let core = Paxos::recover(config.clone(), n, durable);
         let node = Node {
             core,
             config,
             disk,
-            writing: Vec::new(),
+            is_down: false,
+            lives: 0,
+            applied,
+            applied_membership,
             delivered: Vec::new(),
             ready: Vec::new(),
             refused: Vec::new(),
@@ -115,21 +130,45 @@ impl Group {
         &self.nodes[&id(n)]
     }
 
+    pub(crate) fn node_mut(&mut self, n: u64) -> &mut Node {
+        self.nodes.get_mut(&id(n)).expect("it is there")
+    }
+
     pub(crate) fn step(&mut self, n: u64, input: Input) {
         let Some(node) = self.nodes.get_mut(&id(n)) else { return };
+        if node.is_down {
+            return;
+        }
         node.core.step(input);
         let mut outputs = Vec::new();
         node.core.flush(&mut outputs);
         let mut fetches = Vec::new();
         for output in outputs {
             match output {
-                Output::Persist { id, records } => node.writing.push((id, records)),
-                Output::Send { to, message } => self.wire.push_back((id(n), to, message)),
-                Output::Decided { slot, payload } => node.delivered.push((slot, payload)),
+                Output::Persist { id, records } => {
+                    let records = records.into_iter().map(through_bytes).collect();
+                    node.disk.writing.push((id, records));
+                }
+                Output::Send { to, message } => {
+                    self.wire.push_back((id(n), to, message_through_bytes(message)));
+                }
+                Output::Decided { slot, payload } => {
+                    node.applied = slot;
+                    if let Payload::Membership(membership) = &payload {
+                        node.applied_membership = (slot, membership.clone());
+                    }
+                    let known = self.values.entry(slot).or_insert_with(|| payload.clone());
+                    self.is_split |= *known != payload;
+                    node.delivered.push((slot, payload));
+                }
                 Output::Refused { id, .. } => node.refused.push(id),
                 Output::ChangeRefused { reason, .. } => node.changes_refused.push(reason),
                 Output::NeedSnapshot { from } => node.snapshot_needed = Some(from),
-                Output::Installed { slot } => node.installed.push(slot),
+                Output::Installed { slot } => {
+                    node.applied = slot;
+                    node.applied_membership = node.disk.durable().membership;
+                    node.installed.push(slot);
+                }
                 Output::NotMember { removed } => node.not_member = Some(removed),
                 Output::Unsupported { level } => node.unsupported = Some(level),
                 Output::Overwritten { slot, entry } => node.overwritten.push((slot, entry)),
@@ -141,9 +180,7 @@ impl Group {
         let fetched: Vec<Input> = fetches
             .into_iter()
             .map(|(to, from, upto)| {
-                let entries = (from.0..=upto.0.min(from.0 + 2))
-                    .map(|slot| latest(&node.disk, Slot(slot)).expect("decided is durable"))
-                    .collect();
+                let entries = node.disk.entries(from, upto.min(Slot(from.0 + 2)));
                 Input::Fetched { to, first: from, entries }
             })
             .collect();
@@ -157,19 +194,59 @@ impl Group {
 
     /// Makes durable what `n` has written.
     pub(crate) fn persist(&mut self, n: u64) {
-        let Some(node) = self.nodes.get_mut(&id(n)) else { return };
-        let Some((last, _)) = node.writing.last() else { return };
-        let last = *last;
-        let writing = std::mem::take(&mut node.writing);
-        node.disk.extend(writing.into_iter().flat_map(|(_, records)| records));
-        self.step(n, Input::Persisted(last));
+        self.persist_some(n, usize::MAX);
     }
 
-    /// Ends the process and starts it again with what is durable.
+    /// Makes the first `count` batches of `n` durable.
+    pub(crate) fn persist_some(&mut self, n: u64, count: usize) {
+        let Some(node) = self.nodes.get_mut(&id(n)) else { return };
+        if let Some(last) = node.disk.sync(count) {
+            self.step(n, Input::Persisted(last));
+        }
+    }
+
+    /// Ends the process; of what was not durable, `kept` records are.
+    pub(crate) fn crash(&mut self, n: u64, kept: usize) {
+        let Some(node) = self.nodes.get_mut(&id(n)) else { return };
+        node.disk.crash(kept);
+        node.is_down = true;
+        // The passive policy counts on connections that end with the process (`docs/design/passive.md`).
+        if self.founding.policy == Policy::Passive {
+            self.wire.retain(|(_, to, _)| *to != id(n));
+        }
+    }
+
+    /// Ends the process, if it still runs, and starts it again with what is durable.
     pub(crate) fn restart(&mut self, n: u64) {
         let Some(node) = self.nodes.get_mut(&id(n)) else { return };
-        node.writing.clear();
-        node.core = Paxos::recover(node.config.clone(), n + 77, durable(&node.disk));
+        node.disk.crash(0);
+        node.lives += 1;
+        let durable = node.disk.durable();
+        (node.applied, node.applied_membership) = (durable.decided, durable.membership.clone());
+        node.core = Paxos::recover(node.config.clone(), n + 77 * node.lives, durable);
+        (node.is_down, node.snapshot_needed) = (false, None);
+    }
+
+    /// Cuts the log of `n` behind `slot`, or behind what is durable and handed out.
+    pub(crate) fn compact(&mut self, n: u64, slot: Slot) {
+        let Some(node) = self.nodes.get_mut(&id(n)) else { return };
+        if node.is_down {
+            return;
+        }
+        let slot = slot.min(node.applied);
+        // Its store is durable up to there, so the log need not say that the slots are decided.
+        let decided = node.core.status().decided;
+        node.disk.records.push(Record::Decided(slot.min(decided)));
+        node.disk.compact(slot);
+        self.step(n, Input::Compacted(slot));
+    }
+
+    /// Brings `n` the snapshot of `from`.
+    pub(crate) fn give_snapshot(&mut self, from: u64, n: u64) {
+        let source = self.node(from);
+        let (slot, membership) = (source.applied, source.applied_membership.clone());
+        self.node_mut(n).snapshot_needed = None;
+        self.step(n, Input::Installed { slot, membership });
     }
 
     pub(crate) fn tick(&mut self, n: u64) {
@@ -283,42 +360,9 @@ impl Group {
     /// Whether no two nodes hold different values as decided in a slot.
     pub(crate) fn agrees(&self) -> bool {
         let mut values: BTreeMap<Slot, Payload> = BTreeMap::new();
-        self.nodes.values().flat_map(|node| &node.delivered).all(|(slot, payload)| {
-            values.entry(*slot).or_insert_with(|| payload.clone()) == payload
-        })
+        !self.is_split
+            && self.nodes.values().flat_map(|node| &node.delivered).all(|(slot, payload)| {
+                values.entry(*slot).or_insert_with(|| payload.clone()) == payload
+            })
     }
-}
-
-fn latest(disk: &[Record], slot: Slot) -> Option<Entry> {
-    disk.iter().rev().find_map(|record| match record {
-        Record::Accept(found, entry) if *found == slot => Some(entry.clone()),
-        _ => None,
-    })
-}
-
-fn durable(disk: &[Record]) -> Durable {
-    let mut durable = Durable::default();
-    for record in disk {
-        match record {
-            Record::Promise(ballot) => durable.promised = durable.promised.max(*ballot),
-            Record::Decided(slot) => durable.decided = durable.decided.max(*slot),
-            Record::Accept(..) => {}
-            Record::Base(Base { slot, promised, membership }) => {
-                durable.promised = durable.promised.max(*promised);
-                durable.decided = durable.decided.max(*slot);
-                durable.floor = *slot;
-                durable.membership = membership.clone();
-            }
-        }
-    }
-    let mut slot = durable.floor.next();
-    while let Some(entry) = latest(disk, slot) {
-        if slot > durable.decided {
-            durable.entries.push(entry);
-        } else if let Payload::Membership(membership) = entry.payload {
-            durable.membership = (slot, membership);
-        }
-        slot = slot.next();
-    }
-    durable
 }

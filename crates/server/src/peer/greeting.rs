@@ -5,14 +5,14 @@ use crate::address::ADDRESS_BYTES_MAX;
 use crate::folder::ClusterId;
 use bytes::{Buf as _, Bytes, BytesMut};
 use gateway::detect::PEER_MAGIC;
-use paxos::NodeId;
+use paxos::{NodeId, Policy};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// The version of everything after the magic.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 2;
 /// Longest greeting.
 const GREETING_BYTES_MAX: usize = 4 << 10;
 /// How long the other side may take for its part of the greeting.
@@ -39,6 +39,8 @@ pub(crate) struct Hello {
 pub(crate) struct Greeting {
     /// Its group.
     pub(crate) cluster: ClusterId,
+    /// By which rule the group decides.
+    pub(crate) policy: Policy,
     /// Who it is.
     pub(crate) node: NodeId,
     /// Where it listens.
@@ -116,6 +118,10 @@ impl Greeting {
             out.push(WELCOME);
             out.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
             out.extend_from_slice(&self.cluster.0);
+            out.push(match self.policy {
+                Policy::Paxos => 0,
+                Policy::Passive => 1,
+            });
             out.extend_from_slice(&self.node.0.to_le_bytes());
             out.extend_from_slice(self.address.as_bytes());
         });
@@ -141,12 +147,17 @@ impl Greeting {
         }
         let mut cluster = [0; 16];
         bytes.try_copy_to_slice(&mut cluster).map_err(|_| short())?;
+        let policy = match bytes.try_get_u8().map_err(|_| short())? {
+            0 => Policy::Paxos,
+            1 => Policy::Passive,
+            _ => return Err(garbage("it names no known policy")),
+        };
         let node = NodeId(bytes.try_get_u64_le().map_err(|_| short())?);
         let address = address(&bytes).map_err(GreetError::Garbage)?;
         if node.0 == 0 || cluster == UNKNOWN.0 {
             return Err(garbage("it does not say who it is"));
         }
-        Ok(Greeting { cluster: ClusterId(cluster), node, address })
+        Ok(Greeting { cluster: ClusterId(cluster), policy, node, address })
     }
 }
 
@@ -254,6 +265,7 @@ mod tests {
     fn answers_come_back() {
         let greeting = Greeting {
             cluster: ClusterId([3; 16]),
+            policy: Policy::Passive,
             node: NodeId(4),
             address: "localhost:8001".into(),
         };

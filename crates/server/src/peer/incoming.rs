@@ -177,8 +177,8 @@ impl Incoming {
                 hello.node
             ));
         }
-        let (cluster, node) = (identity.cluster, identity.node);
-        Verdict::Welcome(Greeting { cluster, node, address: self.address.clone() })
+        let Identity { cluster, policy, node, .. } = *identity;
+        Verdict::Welcome(Greeting { cluster, policy, node, address: self.address.clone() })
     }
 
     async fn receive(&self, stream: TcpStream, hello: &Hello) {

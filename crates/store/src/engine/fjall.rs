@@ -1,13 +1,19 @@
 //! The engine on disk: fjall, one keyspace (see `docs/decisions/0002-engine.md`).
 
-use super::{Batch, Direction, Engine, EngineError, Rows, Snapshots, View, journal};
+use super::{Batch, Direction, Engine, EngineError, Row, Rows, Snapshots, View, journal};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// All rows live in one keyspace: several would be flushed one by one, and after a power loss one
 /// could be ahead of another.
 const KEYSPACE: &str = "store";
+
+/// Written to see whether there is room, and removed.
+const PROBE_FILE: &str = "probe";
+/// The size of a memtable and what comes with it as a table.
+const PROBE_BYTES: usize = 16 << 20;
 
 /// How much memory and disk the engine may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +83,36 @@ impl FjallEngine {
 fn engine_error(folder: &Path, step: &str, error: &fjall::Error) -> EngineError {
     let text = format!("{step} {}: {}", folder.display(), describe(error));
     match error {
-        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked => {
-            EngineError::Io(text)
-        }
-        fjall::Error::Storage(fjall::LsmError::Io(_)) => EngineError::Io(text),
+        fjall::Error::Locked => EngineError::Io(text),
+        fjall::Error::Poisoned if is_full(folder) => EngineError::NoSpace(text),
+        fjall::Error::Poisoned => EngineError::Io(text),
+        fjall::Error::Io(error) => classify(text, error),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => classify(text, error),
         _ => EngineError::Damaged(text),
     }
+}
+
+/// A file that is too short, or not there, is no trouble of the system but damage.
+fn classify(text: String, error: &io::Error) -> EngineError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidInput
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists => EngineError::Damaged(text),
+        _ => super::by_kind(text, error),
+    }
+}
+
+/// Whether there is no room for one more table: when a write behind the scenes has failed, fjall
+/// does not keep the reason.
+fn is_full(folder: &Path) -> bool {
+    let path = folder.join(PROBE_FILE);
+    let written = std::fs::write(&path, vec![0x55; PROBE_BYTES]);
+    let _ = std::fs::remove_file(&path);
+    written.is_err_and(|error| {
+        matches!(super::by_kind(String::new(), &error), EngineError::NoSpace(_))
+    })
 }
 
 fn describe(error: &fjall::Error) -> String {
@@ -92,6 +122,7 @@ fn describe(error: &fjall::Error) -> String {
                                    restart the node"
             .to_owned(),
         fjall::Error::Io(error) => error.to_string(),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
         fjall::Error::Storage(error) => format!("{error:?}"),
         error => format!("{error:?}"),
     }
@@ -119,6 +150,17 @@ impl Engine for FjallEngine {
             }
         }
         changes.commit().map_err(|error| engine_error(&self.folder, "write to", &error))
+    }
+
+    fn ingest(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), EngineError> {
+        let error = |error| engine_error(&self.folder, "write to", &error);
+        // Rows go straight into tables, which are synced one by one; `finish` first writes out the
+        // rows in memory, and then names all tables in the manifest, durably.
+        let mut ingestion = self.snapshots.keyspace.start_ingestion().map_err(error)?;
+        for (key, value) in rows {
+            ingestion.write(Slice::from(key), Slice::from(value)).map_err(error)?;
+        }
+        ingestion.finish().map_err(error)
     }
 
     fn persist(&mut self) -> Result<(), EngineError> {

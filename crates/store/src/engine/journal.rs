@@ -12,7 +12,7 @@
 //! The format is that of fjall 3 (`docs/design/store-format.md` has the byte table); a test writes
 //! journals with fjall and reads them here, so that a change of it is noticed.
 
-use super::EngineError;
+use super::{EngineError, layout};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -33,10 +33,10 @@ const END_BYTES: usize = 12;
 const CLEAR_BYTES: usize = 8;
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Checks the journals in `folder`, and cuts the newest behind its last whole batch.
+/// Checks the files in `folder`, and cuts the newest journal behind its last whole batch.
 ///
 /// # Errors
-/// If another process holds the folder, a sealed journal is damaged, or the disk fails.
+/// If another process holds the folder, a sealed journal is damaged, a file is missing, or the disk fails.
 pub(super) fn check(folder: &Path) -> Result<(), EngineError> {
     let Some(_lock) = lock(folder)? else { return Ok(()) };
     if is_unfinished(folder)? {
@@ -48,7 +48,11 @@ pub(super) fn check(folder: &Path) -> Result<(), EngineError> {
     for (_, path) in journals {
         sequence = check_sealed(&path, sequence)?;
     }
-    newest.map_or(Ok(()), |(_, path)| cut_newest(&path, sequence))
+    let has_journal = newest.is_some();
+    if let Some((_, path)) = newest {
+        sequence = cut_newest(&path, sequence)?;
+    }
+    layout::check(folder, sequence.is_some(), has_journal)
 }
 
 /// Takes the lock that fjall will take, so that nobody writes to the journals meanwhile. None if
@@ -129,22 +133,24 @@ fn check_sealed(path: &Path, sequence: Option<u64>) -> Result<Option<u64>, Engin
     )))
 }
 
-fn cut_newest(path: &Path, sequence: Option<u64>) -> Result<(), EngineError> {
+/// Takes and answers the sequence number of the last batch so far.
+fn cut_newest(path: &Path, sequence: Option<u64>) -> Result<Option<u64>, EngineError> {
     let mut journal = Journal::open(path, sequence)?;
     let end = journal.last_whole_batch_end()?;
     if journal.is_zero_from(end)? {
-        return Ok(());
+        return Ok(journal.sequence);
     }
     let cut = || {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(end)?;
         file.sync_all()
     };
-    cut().map_err(|error| io_error(path, &error))
+    cut().map_err(|error| io_error(path, &error))?;
+    Ok(journal.sequence)
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> EngineError {
-    EngineError::Io(format!("{}: {error}", path.display()))
+    super::io_error(&path.display().to_string(), error)
 }
 
 struct Journal<'p> {

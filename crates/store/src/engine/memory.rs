@@ -1,6 +1,6 @@
 //! An engine in memory whose crashes are exact: the simulator's disk.
 
-use super::{Batch, Direction, Engine, EngineError, Rows, Snapshots, View};
+use super::{Batch, Direction, Engine, EngineError, Row, Rows, Snapshots, View};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -116,6 +116,11 @@ impl Engine for MemoryEngine {
         }
         state.unpersisted.push_back(before);
         Ok(())
+    }
+
+    fn ingest(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), EngineError> {
+        let changes = rows.map(|(key, value)| (key.to_vec(), Some(value))).collect();
+        self.commit(Batch { changes })
     }
 
     fn persist(&mut self) -> Result<(), EngineError> {

@@ -11,6 +11,7 @@
 
 mod fjall;
 mod journal;
+mod layout;
 mod memory;
 
 pub use self::fjall::{FjallEngine, FjallOptions, FjallSnapshots, FjallView};
@@ -18,6 +19,7 @@ pub use self::memory::{MemoryDisk, MemoryEngine, MemorySnapshots, MemoryView};
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 /// Trouble of this node's own disk or memory; never the fault of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,9 +27,26 @@ pub enum EngineError {
     /// The operating system refused to read or write.
     #[error("store engine: {0}")]
     Io(String),
+    /// The disk, or what this process may use of it, is full. Nothing is damaged.
+    #[error("store engine: no space left: {0}; make room and start the node again")]
+    NoSpace(String),
     /// Stored bytes are not what was written.
     #[error("store engine: damaged data: {0}")]
     Damaged(String),
+}
+
+/// An error of the operating system: `what` was being done.
+fn io_error(what: &str, error: &std::io::Error) -> EngineError {
+    by_kind(format!("{what}: {error}"), error)
+}
+
+fn by_kind(text: String, error: &std::io::Error) -> EngineError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            EngineError::NoSpace(text)
+        }
+        _ => EngineError::Io(text),
+    }
 }
 
 /// A row of the engine: key and value.
@@ -89,7 +108,15 @@ pub trait Engine: Send + 'static {
     /// Trouble of the disk: the engine must not be used any more.
     fn commit(&mut self, batch: Batch) -> Result<(), EngineError>;
 
-    /// Makes everything committed so far durable.
+    /// Adds many rows at once, faster than a batch: for an import. The keys rise, and are greater
+    /// than every key that an earlier call added. Not atomic: a crash may leave any part of the
+    /// rows; but none unless everything committed before is durable.
+    ///
+    /// # Errors
+    /// Trouble of the disk: the engine must not be used any more.
+    fn ingest(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), EngineError>;
+
+    /// Makes everything committed and ingested so far durable.
     ///
     /// # Errors
     /// Trouble of the disk: the engine must not be used any more, nor the call be repeated.

@@ -1,9 +1,11 @@
 //! What the tests share: a store under test and a workload drawn from a seed.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod snapshot;
+
 use api::{Document, Error, FieldSchema, FieldType, Reference, Request, Schema, Value};
 use bson::doc;
-use store::{Command, Engine, Entry, Outcome, Store};
+use store::{Command, Effect, Engine, Entry, Outcome, Store};
 
 /// Small and repeatable; not for anything but tests (splitmix64).
 pub struct Dice(pub u64);
@@ -51,7 +53,8 @@ pub fn write(key: &str, value: impl Into<Value>) -> Request {
 pub fn apply<E: Engine>(store: &mut Store<E>, command: &Command) -> Outcome {
     let slot = store.applied_slot() + 1;
     let bytes = command.encode();
-    let mut outcomes = store.apply(&[Entry { slot, command: Some(&bytes) }]).expect("applied");
+    let mut outcomes =
+        store.apply(&[Entry { slot, effect: Effect::Command(&bytes) }]).expect("applied");
     outcomes.remove(0)
 }
 
@@ -76,7 +79,7 @@ pub fn apply_slots<E: Engine>(
         .enumerate()
         .map(|(offset, command)| Entry {
             slot: (start + offset + 1) as u64,
-            command: command.as_deref(),
+            effect: Effect::from(command.as_deref()),
         })
         .collect();
     store.apply(&entries).expect("applied")

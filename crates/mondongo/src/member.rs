@@ -1,0 +1,145 @@
+//! `mondongo member`: who takes part in a group, and changes of it (spec D16).
+
+use crate::ask::ask;
+use api::{MemberChange, Request, Value, json};
+use clap::{Args, Subcommand};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a change may take: another node may have to catch up or to take over first.
+const CHANGE_TIME: Duration = Duration::from_secs(15);
+
+/// Show who takes part in a group, and change it.
+#[derive(Debug, Args)]
+#[command(after_long_help = MEMBER_HELP)]
+pub(crate) struct MemberArguments {
+    #[command(subcommand)]
+    action: Action,
+
+    /// Print one line of JSON instead of a table
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the members
+    List(Group),
+    /// Let a node that was removed join again (new nodes join by themselves: mondongo serve)
+    Add(Named),
+    /// Let a node take part no more; it says so and stops
+    Remove(Named),
+    /// Let a node that is still catching up count for majorities now
+    Promote(Named),
+    /// Let a node lead; without a node, whoever is best prepared, other than the present leader
+    Lead(Lead),
+}
+
+#[derive(Debug, Args)]
+struct Group {
+    /// Members of the group, any of them; the first that answers is asked
+    #[arg(value_name = "HOST:PORT[,HOST:PORT…]")]
+    members: String,
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    #[command(flatten)]
+    group: Group,
+
+    /// The node: its id, or the address of a member, as "list" shows them
+    #[arg(value_name = "NODE")]
+    node: String,
+}
+
+#[derive(Debug, Args)]
+struct Lead {
+    #[command(flatten)]
+    group: Group,
+
+    /// The node: its id or its address
+    #[arg(value_name = "NODE")]
+    node: Option<String>,
+}
+
+const MEMBER_HELP: &str = "\
+A change is answered when the group has decided it. A change that could leave the group unable to
+decide is refused: removing the last voter, or so many that those in reach are no majority.
+
+A member that is out of reach for the time of \"serve --evict-after\" is no longer waited for (away); it
+is let in again by itself when it is back. A node that was removed is not.
+
+Examples:
+  mondongo member list localhost:8000
+  mondongo member remove localhost:8000 localhost:8002
+  mondongo member lead localhost:8000,localhost:8001 localhost:8001";
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &MemberArguments) -> ExitCode {
+    let (group, request) = match &arguments.action {
+        Action::List(group) => (group, Request::Members),
+        Action::Add(Named { group, node }) => {
+            (group, Request::Member(MemberChange::Add { node: node.clone() }))
+        }
+        Action::Remove(Named { group, node }) => {
+            (group, Request::Member(MemberChange::Remove { node: node.clone() }))
+        }
+        Action::Promote(Named { group, node }) => {
+            (group, Request::Member(MemberChange::Promote { node: node.clone() }))
+        }
+        Action::Lead(Lead { group, node }) => {
+            (group, Request::Member(MemberChange::Lead { node: node.clone() }))
+        }
+    };
+    let addresses: Vec<&str> = group.members.split(',').collect();
+    match ask_any(&addresses, &request) {
+        Ok(members) => {
+            let text =
+                if arguments.json { json::to_string(&members) + "\n" } else { as_table(&members) };
+            // Whoever closed the output wants no more of it.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks the first that can be reached. A refusal is an answer, too; "down" is not.
+fn ask_any(addresses: &[&str], request: &Request) -> Result<Value, String> {
+    let mut trouble = String::new();
+    for address in addresses {
+        match ask(address, request.clone(), CHANGE_TIME) {
+            Ok(value) => return Ok(value),
+            Err(error) if error.starts_with("refused:") || error.starts_with("bad_request:") => {
+                return Err(error);
+            }
+            Err(error) => trouble = format!("{address}: {error}"),
+        }
+    }
+    Err(trouble)
+}
+
+fn as_table(members: &Value) -> String {
+    let members = members.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text =
+        format!("{:<18}{:<26}{:<9}{:<8}{:>10}\n", "NODE", "ADDRESS", "ROLE", "REACHED", "LAG");
+    for member in members.iter().filter_map(Value::as_document) {
+        let word = |name: &str| member.get_str(name).unwrap_or("?").to_owned();
+        let is = |name: &str| member.get_bool(name).unwrap_or(false);
+        let role = match (is("leader"), is("voter")) {
+            (true, _) => "leader",
+            (false, true) => "voter",
+            (false, false) => "learner",
+        };
+        // Only a leader knows.
+        let reached = member.get_bool("reachable").map_or("?", |is| if is { "yes" } else { "no" });
+        let lag = member.get_i64("lag").map_or_else(|_| "?".into(), |lag| lag.to_string());
+        let (node, address) = (word("node"), word("address"));
+        text += &format!("{node:<18}{address:<26}{role:<9}{reached:<8}{lag:>10}\n");
+    }
+    text
+}

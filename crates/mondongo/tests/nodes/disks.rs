@@ -1,0 +1,194 @@
+//! Disks that are full, read-only, or fail: the node says so, acknowledges nothing that it could not keep,
+//! and the group goes on.
+
+use crate::faults::{finish, progress};
+use crate::group::{Connection, Group, refused, wait_for};
+use crate::harness::workload::Settings;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A small file system of its own. Unmounted when it is dropped.
+struct SmallDisk {
+    place: TempDir,
+}
+
+impl SmallDisk {
+    /// None, with the reason printed: this machine does not allow it.
+    fn mount(mebibytes: u32) -> Option<SmallDisk> {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let options = format!("size={mebibytes}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "mondongo-test"])
+            .arg(place.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(SmallDisk { place }),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                eprintln!("skipped: a small file system cannot be mounted (root?): {said}");
+                None
+            }
+            Err(error) => {
+                eprintln!("skipped: there is no program mount: {error}");
+                None
+            }
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.place.path().join("db")
+    }
+
+    /// Takes all the room that is left. Returns the file that holds it.
+    fn fill(&self) -> PathBuf {
+        let path = self.place.path().join("filler");
+        let mut file = File::create(&path).expect("a file");
+        let chunk = vec![7; 64 << 10];
+        while file.write_all(&chunk).is_ok() {}
+        // The last bytes.
+        while file.write_all(&[7]).is_ok() {}
+        path
+    }
+
+    fn remount(&self, how: &str) {
+        let option = format!("remount,{how}");
+        let status = Command::new("mount").args(["-o", &option]).arg(self.place.path()).status();
+        assert!(status.expect("mount runs").success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that still ends holds it a moment longer.
+        let _ = Command::new("umount").arg("-l").arg(self.place.path()).status();
+    }
+}
+
+/// A tracer that lets every further sync of a node fail. None, with the reason printed: it is not there.
+fn fail_syncs(process: u32) -> Option<Child> {
+    let strace = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"])
+        .args(["-e", "inject=fdatasync,fsync:error=EIO", "-p", &process.to_string()])
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut strace = match strace {
+        Ok(strace) => strace,
+        Err(error) => {
+            eprintln!("skipped: syncs cannot be made to fail without strace: {error}");
+            return None;
+        }
+    };
+    let tasks = Path::new("/proc").join(process.to_string()).join("task");
+    let attached = wait_for("strace to attach", || {
+        if strace.try_wait().expect("a child").is_some() {
+            return Some(false);
+        }
+        let mut tasks = fs::read_dir(&tasks).expect("the node runs");
+        let is_traced = |status: String| !status.contains("TracerPid:\t0\n");
+        let all = tasks.all(|task| {
+            let status = fs::read_to_string(task.expect("a task").path().join("status"));
+            // A thread may have ended meanwhile.
+            status.is_ok_and(is_traced)
+        });
+        all.then_some(true)
+    });
+    if !attached {
+        let output = strace.wait_with_output().expect("its output");
+        let said = String::from_utf8_lossy(&output.stderr);
+        eprintln!("skipped: strace may not attach here: {said}");
+        return None;
+    }
+    Some(strace)
+}
+
+/// D17: a failed sync is fatal, PostgreSQL's fsyncgate.
+#[test]
+fn a_node_whose_syncs_fail_stops_and_the_group_goes_on() {
+    let mut group = Group::start(3);
+    let load = group.load(Settings::default());
+    progress(&load, 100);
+    let victim = group.leader();
+    let Some(mut strace) = fail_syncs(group.pid(victim)) else { return };
+    let status = group.wait_for_exit(victim);
+    strace.wait().expect("it ends with the node");
+    assert_eq!(status.code(), Some(1), "{}", group.log(victim));
+    let log = group.log(victim);
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("Input/output error") && last.contains("this node stops"), "{log}");
+    progress(&load, 100);
+    group.start_node(victim, None);
+    group.wait_for_voters(3);
+    progress(&load, 50);
+    finish(load);
+}
+
+/// Alone, so that nobody else can answer for it.
+#[test]
+fn what_could_not_be_synced_is_never_acknowledged() {
+    let mut group = Group::start(1);
+    assert_eq!(group.ask(0, &json!(["write", "k", 0])), json!(["ok", 0]));
+    let mut connection = Connection::open(&group.nodes[0].address).expect("a connection");
+    let Some(mut strace) = fail_syncs(group.pid(0)) else { return };
+    for number in 1..=20 {
+        // It ends while they come.
+        let _ = connection.send(&json!(["write", "k", number]));
+    }
+    while let Ok(answer) = connection.receive() {
+        assert_eq!(answer[0], "ko", "acknowledged without a sync: {answer}");
+    }
+    assert_eq!(group.wait_for_exit(0).code(), Some(1));
+    strace.wait().expect("it ends with the node");
+    group.start_node(0, None);
+    // Written and not acknowledged: each of them may have happened.
+    let found = group.ask(0, &json!(["read", "k"]));
+    assert!(found[1].as_i64().is_some_and(|number| (0..=20).contains(&number)), "{found}");
+}
+
+#[test]
+fn a_full_disk_is_told_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(320) else { return };
+    let mut group = Group::start(2);
+    let victim = group.add_at(disk.folder(), None);
+    group.wait_for_voters(3);
+    let load = group.load(Settings::default());
+    progress(&load, 100);
+    let filler = disk.fill();
+    let ended = wait_for("the node to say that its disk is full", || {
+        // What is written now must be larger than the room that log and store have set aside.
+        group.ask((victim + 1) % 3, &json!(["write", "large", "x".repeat(60_000)]));
+        let log = group.log(victim);
+        (log.contains("No space left on device") || log.contains("disk")).then_some(log)
+    });
+    assert!(
+        ended.contains(&disk.place.path().display().to_string()),
+        "it names the place: {ended}"
+    );
+    progress(&load, 100);
+    fs::remove_file(filler).expect("there is room again");
+    // It may have waited or ended; either way it goes on from here.
+    group.kill(victim);
+    group.start_node(victim, None);
+    group.wait_for_voters(3);
+    progress(&load, 100);
+    finish(load);
+}
+
+#[test]
+fn a_read_only_folder_is_refused_in_words() {
+    let Some(disk) = SmallDisk::mount(320) else { return };
+    let mut group = Group::empty();
+    let number = group.add_at(disk.folder(), None);
+    assert_eq!(group.ask(number, &json!(["write", "k", 1])), json!(["ok", 1]));
+    assert!(group.stop(number).success());
+    disk.remount("ro");
+    let said = refused(&disk.folder(), &[&group.nodes[number].address]);
+    let place = disk.folder().display().to_string();
+    assert!(said.contains("Read-only file system") && said.contains(&place), "{said}");
+    disk.remount("rw");
+    group.start_node(number, None);
+    assert_eq!(group.ask(number, &json!(["read", "k"])), json!(["ok", 1]));
+}
