@@ -160,11 +160,6 @@ impl<D: Disk> Journal<D> {
         self.index.floor
     }
 
-    /// The last slot that has an entry, or that a snapshot stands for.
-    pub fn last(&self) -> Slot {
-        self.index.last()
-    }
-
     /// Makes everything added so far durable.
     ///
     /// # Errors
