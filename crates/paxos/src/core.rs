@@ -394,6 +394,11 @@ impl Paxos {
         }
     }
 
+    /// Every slot up to here is decided, and known here; as in [`Paxos::status`].
+    pub fn decided(&self) -> Slot {
+        self.decided
+    }
+
     /// Who takes part, as far as this node has decided, and since which slot.
     pub fn membership(&self) -> (Slot, &Membership) {
         (self.membership_slot, &self.membership)

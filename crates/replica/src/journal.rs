@@ -83,7 +83,7 @@ impl<D: Disk> Journal<D> {
         let mut index = Index::default();
         let opened = Log::open(disk, options, |position, bytes| index.add(position, bytes));
         let (log, recovery) = opened?;
-        index.check()?;
+        index.finish()?;
         let (promised, decided) = (index.promised, index.decided);
         let recovered = Recovered { promised, decided, last: index.last(), floor: index.floor };
         Ok((Journal { log, index, scratch: Vec::new() }, recovered, recovery))
@@ -245,7 +245,8 @@ struct Index {
     memberships: BTreeMap<Slot, Membership>,
     promised: Ballot,
     decided: Slot,
-    /// The log begins in the middle, and the base that says what stood before is still to come.
+    /// The log is being read and begins in the middle. A base that says what stood before is still to come: the
+    /// last one, for earlier ones may be in what is left of the log, and entries between the two be gone.
     is_headless: bool,
 }
 
@@ -339,7 +340,6 @@ impl Index {
     fn note_base(&mut self, position: Position, base: &Base) {
         self.promised = self.promised.max(base.promised);
         self.base_position = position.to_u64();
-        self.is_headless = false;
         if base.slot < self.floor {
             return;
         }
@@ -356,12 +356,14 @@ impl Index {
         self.memberships = self.memberships.split_off(&base.slot.next());
     }
 
-    /// Whether what was read makes a whole.
-    fn check(&self) -> Result<(), JournalError> {
+    /// All is read: checks that it makes a whole.
+    fn finish(&mut self) -> Result<(), JournalError> {
         let begins = self.positions.is_empty() || self.first == self.floor.next();
-        if self.is_headless || !begins || self.decided > self.last() {
+        let lacks_base = self.is_headless && self.base_position == 0;
+        if lacks_base || !begins || self.decided > self.last() {
             return Err(JournalError::NoEntry { slot: self.floor.next() });
         }
+        self.is_headless = false;
         match self.positions.iter().position(|packed| *packed == 0) {
             Some(index) => Err(JournalError::NoEntry { slot: Slot(self.first.0 + index as u64) }),
             None => Ok(()),

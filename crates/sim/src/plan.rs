@@ -5,6 +5,7 @@
 //! ([`Twist`]), each a kind of trouble of its own; two or three together make the rare schedules common.
 
 use fastrand::Rng;
+use paxos::Policy;
 
 /// A safety line to leave out, in whichever crate has it; see `docs/design/planted-bugs.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,40 @@ pub struct Plan {
     pub apply_us: (u64, u64),
     /// Chance that an apply is followed by the store being persisted.
     pub persist_store: f64,
+    /// Mean time between two wishes of operators.
+    pub wish_every_us: u64,
+    /// Mean time between two nodes being stopped in good order.
+    pub stop_every_us: u64,
+    /// Mean time between two disks without room.
+    pub disk_full_every_us: u64,
+    /// Mean time between two lost disks.
+    pub lose_every_us: u64,
+    /// Mean time between two damaged logs.
+    pub damage_every_us: u64,
+    /// Mean time between two failing operations of a log's disk.
+    pub fail_every_us: u64,
+    /// Mean time between two disks that do nothing for a while.
+    pub stall_every_us: u64,
+    /// Chance that a node that crashes stays away until the faults end.
+    pub absence: f64,
+    /// The passive policy's assumption that who is silent has stopped does not hold here.
+    pub may_part: bool,
+    /// By which rule the group decides.
+    pub policy: Policy,
+    /// How far behind a learner may be to become a voter.
+    pub promote_lag_slots: u64,
+    /// After how many ticks of silence a voter is no longer waited for.
+    pub evict_ticks: Option<u64>,
+    /// Least ticks between two changes that nobody asked for.
+    pub change_pause_ticks: u64,
+    /// Under the passive policy: ticks of silence before another node takes over.
+    pub takeover_ticks: u32,
+    /// Ticks without a word of the disk after which a leader hands over.
+    pub disk_stall_ticks: u64,
+    /// About how much of its log a node keeps.
+    pub log_retain_bytes: u64,
+    /// About how long a chunk of a snapshot is.
+    pub snapshot_chunk_bytes: usize,
     /// The log's segment length.
     pub segment_bytes: u64,
     /// The core's bounds, small so that chunks, windows and fetches happen.
@@ -295,6 +330,23 @@ impl Plan {
             sync_us: (sync_min, sync_min + rng.u64(100..=sync_spread)),
             apply_us: (10, rng.u64(50..10_000)),
             persist_store: rng.f64() * 0.3,
+            wish_every_us: u64::MAX,
+            stop_every_us: u64::MAX,
+            disk_full_every_us: u64::MAX,
+            lose_every_us: u64::MAX,
+            damage_every_us: u64::MAX,
+            fail_every_us: u64::MAX,
+            stall_every_us: u64::MAX,
+            absence: 0.0,
+            may_part: false,
+            policy: Policy::Paxos,
+            promote_lag_slots: one_of(rng, [0, 5, 5, 50]),
+            evict_ticks: None,
+            change_pause_ticks: one_of(rng, [0, 20, 100]),
+            takeover_ticks: 100,
+            disk_stall_ticks: one_of(rng, [20, 100, 200]),
+            log_retain_bytes: one_of(rng, [500, 2_000, 10_000, 1 << 20]),
+            snapshot_chunk_bytes: one_of(rng, [200, 1_000, 10_000]),
             segment_bytes: one_of(rng, [8_192, 16_384, 65_536]),
             chunk_bytes_max,
             window_bytes_max: one_of(rng, [300, 2_000, 100_000]),

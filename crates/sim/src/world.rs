@@ -1,26 +1,35 @@
 //! The event loop of a run.
 
+mod churn;
+mod clients;
+mod damage;
+mod ending;
 mod faults;
+mod machines;
+mod passive;
+mod starts;
+mod stories;
 
-use crate::checker::{Action, Agreement, History, Operation};
-use crate::client::{COLLECTION, Client, Meaning, unanswered};
+use crate::checker::{Agreement, History};
+use crate::client::Client;
 use crate::network::Network;
-use crate::node::{Node, id_of};
+use crate::node::{Node, index_of};
 use crate::plan::Plan;
 use crate::trace::Trace;
-use api::{Call, Document, ErrorCode, Options, Request, SearchOptions, Value};
+use api::{Call, Request, Value};
 use bytes::Bytes;
 use fastrand::Rng;
-use paxos::{NodeId, PersistId, Slot};
-use replica::{Input, Output, RequestId, decode_peer_message, encode_peer_message};
+use paxos::{NodeId, Slot};
+use replica::{Input, RequestId, decode_peer_message};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt;
 
 /// How long after the faults end everything must be done, in simulated time.
 const HEAL_US_MAX: u64 = 60_000_000;
 
 /// A run without a fault found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Two runs with the same hash had the same events.
     pub trace_hash: u64,
@@ -29,13 +38,64 @@ pub struct Report {
     /// Events played.
     pub events: u64,
     /// Slots decided.
-    pub slots: usize,
+    pub slots: u64,
     /// Client operations answered.
     pub answers: u64,
     /// Starts of nodes after the first.
     pub restarts: u64,
-    /// Nodes that take part at the end.
-    pub members: usize,
+    /// Cuts of a log.
+    pub cuts: u64,
+    /// Snapshots that became a node's store.
+    pub snapshots: u64,
+    /// Memberships decided.
+    pub memberships: u64,
+    /// Voters set down as away.
+    pub evictions: u64,
+    /// Nodes that stopped because they were removed, or their place was taken.
+    pub removals: u64,
+    /// Machines that came back as another node.
+    pub replacements: u64,
+    /// Damaged logs that were noticed at the start.
+    pub damages: u64,
+    /// Nodes that found that they had parted from their group (passive policy).
+    pub divergences: u64,
+}
+
+impl Report {
+    /// Adds the figures of another run.
+    pub fn add(&mut self, other: &Report) {
+        self.trace_hash ^= other.trace_hash;
+        self.simulated_us += other.simulated_us;
+        self.events += other.events;
+        self.slots += other.slots;
+        self.answers += other.answers;
+        self.restarts += other.restarts;
+        self.cuts += other.cuts;
+        self.snapshots += other.snapshots;
+        self.memberships += other.memberships;
+        self.evictions += other.evictions;
+        self.removals += other.removals;
+        self.replacements += other.replacements;
+        self.damages += other.damages;
+        self.divergences += other.divergences;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { events, slots, answers, restarts, cuts, snapshots, .. } = self;
+        let hours = self.simulated_us as f64 / 3.6e9;
+        write!(
+            f,
+            "{hours:.1} simulated hours, {events} events, {slots} slots decided, {answers} "
+        )?;
+        write!(f, "answers, {restarts} restarts, {cuts} cuts of logs, {snapshots} snapshots ")?;
+        let Report { memberships, evictions, removals, replacements, .. } = self;
+        write!(f, "installed, {memberships} memberships, {evictions} evictions, {removals} ")?;
+        let Report { damages, divergences, trace_hash, .. } = self;
+        write!(f, "removals, {replacements} replacements, {damages} damaged logs noticed, ")?;
+        write!(f, "{divergences} divergences, trace {trace_hash:016x}")
+    }
 }
 
 /// A promise that was broken, and when.
@@ -50,13 +110,14 @@ pub struct Violation {
 #[derive(Clone, Debug)]
 enum Event {
     Tick(usize, u64),
-    Deliver { to: usize, from: usize, bytes: Bytes },
+    Deliver { to: NodeId, from: NodeId, bytes: Bytes },
     Request { node: usize, client: usize, number: u64, call: Call },
     Answer { client: usize, number: u64, answer: Result<Value, api::Error> },
     Patience { client: usize, number: u64, attempt: u64 },
     Repeat { client: usize, number: u64, call: Call },
     Synced(usize, u64),
-    Applied(usize, u64),
+    Stored(usize, u64),
+    Fetch { node: usize, life: u64, to: NodeId, from: Slot, upto: Slot, bytes_max: usize },
     Query { node: usize, life: u64, id: RequestId, request: Request },
     NetworkFault,
     LinkHeld,
@@ -64,6 +125,17 @@ enum Event {
     Crash,
     CrashAgain(usize, u64),
     Start(usize),
+    Seek(usize, u64),
+    Wish,
+    StopAsked,
+    StopNow(usize, u64),
+    DiskFull,
+    DiskRoom(usize, u64),
+    DiskLost,
+    DiskDamaged,
+    DiskFailing,
+    DiskStalled,
+    Sweep,
     Pause,
     ClockStop,
     Story(u64),
@@ -82,10 +154,12 @@ struct World {
     rng: Rng,
     trace: Trace,
     now_us: u64,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, Event>,
+    /// Time, number, place in `events`.
+    queue: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    events: Vec<Option<Event>>,
+    /// Places in `events` that are free.
+    free: Vec<u32>,
     event_next: u64,
-    played: u64,
     nodes: Vec<Node>,
     network: Network,
     clients: Vec<Client>,
@@ -94,11 +168,11 @@ struct World {
     /// The answers of writes, for repeats: client and operation to answer.
     answered: BTreeMap<(usize, u64), Value>,
     agreement: Agreement,
-    applied: BTreeMap<Slot, Option<Bytes>>,
     phase: Phase,
     final_reads: BTreeMap<u64, (usize, u64, Request)>,
-    answers: u64,
-    restarts: u64,
+    /// Documents that nodes that had parted from their group kept for somebody to look at (passive policy).
+    kept: BTreeSet<String>,
+    report: Report,
     /// Who plays the leader and who the follower in the plan's story.
     cast: (usize, usize),
     /// A later leader in the story.
@@ -107,6 +181,9 @@ struct World {
 
 /// The client number under which final reads are made.
 const AUDITOR: usize = usize::MAX;
+
+/// The client number under which operators make their wishes.
+const OPERATOR: usize = usize::MAX - 1;
 
 /// Plays `plan` to its end.
 ///
@@ -132,18 +209,17 @@ impl World {
             trace: Trace::new(is_printed),
             now_us: 0,
             queue: BinaryHeap::new(),
-            events: BTreeMap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
             event_next: 0,
-            played: 0,
             nodes,
             inserted: BTreeSet::new(),
             answered: BTreeMap::new(),
-            agreement: Agreement::default(),
-            applied: BTreeMap::new(),
+            agreement: Agreement::new(plan.may_part),
             phase: Phase::Chaos,
             final_reads: BTreeMap::new(),
-            answers: 0,
-            restarts: 0,
+            kept: BTreeSet::new(),
+            report: Report::default(),
             cast: (0, 0),
             second: 0,
             plan,
@@ -152,10 +228,11 @@ impl World {
 
     fn play(&mut self) -> Result<Report, String> {
         self.begin();
-        while let Some(Reverse((time, number))) = self.queue.pop() {
-            let Some(event) = self.events.remove(&number) else { continue };
+        while let Some(Reverse((time, _, place))) = self.queue.pop() {
+            let Some(event) = self.events[place as usize].take() else { continue };
+            self.free.push(place);
             self.now_us = time;
-            self.played += 1;
+            self.report.events += 1;
             self.on_event(event)?;
             if self.phase != Phase::Chaos && self.is_over()? {
                 return self.end();
@@ -183,6 +260,13 @@ impl World {
         self.later_fault(self.plan.crash_every_us, Event::Crash);
         self.later_fault(self.plan.pause_every_us, Event::Pause);
         self.later_fault(self.plan.clock_stop_every_us, Event::ClockStop);
+        self.later_fault(self.plan.wish_every_us, Event::Wish);
+        self.later_fault(self.plan.stop_every_us, Event::StopAsked);
+        self.later_fault(self.plan.disk_full_every_us, Event::DiskFull);
+        self.later_fault(self.plan.lose_every_us, Event::DiskLost);
+        self.later_fault(self.plan.damage_every_us, Event::DiskDamaged);
+        self.later_fault(self.plan.fail_every_us, Event::DiskFailing);
+        self.later_fault(self.plan.stall_every_us, Event::DiskStalled);
         if self.plan.story.is_some() {
             self.at(400_000, Event::Story(0));
         }
@@ -192,8 +276,12 @@ impl World {
     fn at(&mut self, time_us: u64, event: Event) {
         let number = self.event_next;
         self.event_next += 1;
-        self.queue.push(Reverse((time_us, number)));
-        self.events.insert(number, event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            u32::try_from(self.events.len() - 1).expect("far fewer events wait")
+        });
+        self.events[place as usize] = Some(event);
+        self.queue.push(Reverse((time_us, number, place)));
     }
 
     fn after(&mut self, delay_us: u64, event: Event) {
@@ -227,9 +315,12 @@ impl World {
                 }
             }
             Event::Deliver { to, from, bytes } => {
-                let message = decode_peer_message(bytes.clone()).map_err(|e| e.to_string())?;
-                self.trace.message(self.now_us, (from, to), &bytes, &message);
-                self.step(to, Input::Peer { from: id_of(from), message })?;
+                let node = index_of(to);
+                if self.nodes[node].id == to && self.nodes[node].up.is_some() {
+                    let message = decode_peer_message(bytes.clone()).map_err(|e| e.to_string())?;
+                    self.trace.message(self.now_us, (index_of(from), node), &bytes, &message);
+                    self.step(node, Input::Peer { from, message })?;
+                }
             }
             Event::Request { node, client, number, call } => {
                 self.on_request(node, client, number, call)?;
@@ -240,7 +331,12 @@ impl World {
             }
             Event::Repeat { client, number, call } => self.send_request(client, number, &call),
             Event::Synced(node, life) => self.on_synced(node, life)?,
-            Event::Applied(node, life) => self.on_applied(node, life)?,
+            Event::Stored(node, life) => self.on_stored(node, life)?,
+            Event::Fetch { node, life, to, from, upto, bytes_max } => {
+                if self.is_alive(node, life) {
+                    self.on_fetch(node, to, (from, upto), bytes_max)?;
+                }
+            }
             Event::Query { node, life, id, request } => {
                 if self.is_alive(node, life) {
                     self.on_query(node, id, &request)?;
@@ -259,6 +355,21 @@ impl World {
             Event::Pause if chaos => self.on_pause(),
             Event::ClockStop if chaos => self.on_clock_stop(),
             Event::Story(scene) if chaos => self.on_story(scene),
+            Event::Wish if chaos => self.on_wish()?,
+            Event::StopAsked if chaos => self.on_stop_asked()?,
+            Event::DiskFull if chaos => self.on_disk_full()?,
+            Event::DiskLost if chaos => self.on_disk_lost(),
+            Event::DiskDamaged if chaos => self.on_disk_damaged()?,
+            Event::DiskFailing if chaos => self.on_disk_failing(),
+            Event::DiskStalled if chaos => self.on_disk_stalled(),
+            Event::StopNow(node, life) => self.on_stop_now(node, life),
+            Event::DiskRoom(node, life) => {
+                if self.is_alive(node, life) {
+                    self.step(node, Input::DiskFull(false))?;
+                }
+            }
+            Event::Sweep => self.on_sweep(),
+            Event::Seek(node, life) => self.on_seek(node, life)?,
             Event::NetworkFault
             | Event::LinkHeld
             | Event::LinkFlicker
@@ -266,9 +377,16 @@ impl World {
             | Event::CrashAgain(..)
             | Event::Pause
             | Event::ClockStop
+            | Event::Wish
+            | Event::StopAsked
+            | Event::DiskFull
+            | Event::DiskLost
+            | Event::DiskDamaged
+            | Event::DiskFailing
+            | Event::DiskStalled
             | Event::Story(_) => {}
             Event::Start(node) => self.on_start(node)?,
-            Event::Heal => self.on_heal(),
+            Event::Heal => self.on_heal()?,
         }
         Ok(())
     }
@@ -295,7 +413,7 @@ impl World {
     fn observe(&mut self, node: usize) -> Result<(), String> {
         let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
         let core = up.replica.core();
-        let decided = core.status().decided;
+        let decided = core.decided();
         if decided < up.decided {
             return Err(format!("node {node}: decided went from {} to {decided}", up.decided));
         }
@@ -310,455 +428,6 @@ impl World {
         up.decided = decided;
         Ok(())
     }
-
-    fn carry_out(&mut self, node: usize, output: Output) -> Result<(), String> {
-        match output {
-            Output::Persist { id, records } => self.persist(node, id, records),
-            Output::Send { to, message } => {
-                let mut bytes = Vec::new();
-                encode_peer_message(&message, &mut bytes);
-                self.send(node, to, message.kind(), &bytes.into());
-            }
-            Output::Apply { entries } => self.apply(node, entries)?,
-            Output::Query { id, request } => {
-                let life = self.nodes[node].life;
-                let delay = self.rng.u64(0..500);
-                self.after(delay, Event::Query { node, life, id, request });
-            }
-            Output::Reply { id, answer } => self.answer(node, id, &answer),
-            Output::Fetch { to, from, upto, bytes_max } => {
-                let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-                let entries = up.journal.entries(from, upto, bytes_max);
-                let entries = entries.map_err(|e| format!("node {node}: {e}"))?;
-                self.step(node, Input::Fetched { to, first: from, entries })?;
-            }
-            Output::Membership(membership) => {
-                let members: Vec<_> =
-                    membership.members.iter().map(|(id, m)| (id.0 - 1, m.voter)).collect();
-                self.trace.event(self.now_us, format_args!("{node} members {members:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, from: usize, to: NodeId, kind: &str, bytes: &Bytes) {
-        let to = to.0 as usize - 1;
-        let (plan, rng, link) = (&self.plan, &mut self.rng, (from, to));
-        for at in self.network.arrivals_on(plan, rng, link, kind, self.now_us) {
-            self.at(at, Event::Deliver { to, from, bytes: bytes.clone() });
-        }
-    }
-
-    fn persist(&mut self, node: usize, id: PersistId, records: Vec<paxos::Record>) {
-        let (min, max) = self.plan.sync_us;
-        let life = self.nodes[node].life;
-        let Some(up) = &mut self.nodes[node].up else { return };
-        up.unsynced.push((id, records));
-        if !up.is_syncing {
-            up.is_syncing = true;
-            let delay = self.rng.u64(min..=max);
-            self.after(delay, Event::Synced(node, life));
-        }
-    }
-
-    fn on_synced(&mut self, node: usize, life: u64) -> Result<(), String> {
-        if !self.is_alive(node, life) {
-            return Ok(());
-        }
-        let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-        up.is_syncing = false;
-        let Some((last, _)) = up.unsynced.last() else { return Ok(()) };
-        let last = *last;
-        for (_, records) in std::mem::take(&mut up.unsynced) {
-            up.journal.append(&records).map_err(|e| format!("node {node}: {e}"))?;
-        }
-        up.journal.flush().map_err(|e| format!("node {node}: {e}"))?;
-        self.trace.event(self.now_us, format_args!("{node} synced {}", last.0));
-        self.step(node, Input::Persisted(last))
-    }
-
-    fn apply(&mut self, node: usize, entries: Vec<(Slot, Option<Bytes>)>) -> Result<(), String> {
-        for (slot, command) in &entries {
-            let known = self.applied.entry(*slot).or_insert_with(|| command.clone());
-            if known != command {
-                return Err(format!("node {node} applies another value in slot {slot}"));
-            }
-        }
-        let (min, max) = self.plan.apply_us;
-        let life = self.nodes[node].life;
-        let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-        up.unapplied.extend(entries);
-        if !up.is_applying {
-            up.is_applying = true;
-            let delay = self.rng.u64(min..=max);
-            self.after(delay, Event::Applied(node, life));
-        }
-        Ok(())
-    }
-
-    fn on_applied(&mut self, node: usize, life: u64) -> Result<(), String> {
-        if !self.is_alive(node, life) {
-            return Ok(());
-        }
-        let persist = self.rng.f64() < self.plan.persist_store;
-        let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-        up.is_applying = false;
-        let entries = std::mem::take(&mut up.unapplied);
-        let Some((through, _)) = entries.last() else { return Ok(()) };
-        let through = *through;
-        let batch: Vec<store::Entry<'_>> = (entries.iter())
-            .map(|(slot, command)| store::Entry {
-                slot: slot.0,
-                effect: store::Effect::from(command.as_deref()),
-            })
-            .collect();
-        let outcomes = up.store.apply(&batch).map_err(|e| format!("node {node}: store: {e}"))?;
-        if persist {
-            up.store.persist().map_err(|e| format!("node {node}: store: {e}"))?;
-        }
-        self.trace.event(self.now_us, format_args!("{node} applied {through}"));
-        self.step(node, Input::Applied { through, outcomes })
-    }
-
-    fn on_query(&mut self, node: usize, id: RequestId, request: &Request) -> Result<(), String> {
-        let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-        let answer = up.store.reader().query(request);
-        let answer = answer.map_err(|e| format!("node {node}: store: {e}"))?;
-        self.answer(node, id, &answer);
-        Ok(())
-    }
-}
-
-/// Starts, and the end of the faults.
-impl World {
-    fn on_start(&mut self, node: usize) -> Result<(), String> {
-        if self.nodes[node].up.is_some() {
-            return Ok(());
-        }
-        if self.nodes[node].life > 0 && self.rng.f64() < self.plan.move_chance {
-            self.nodes[node].moves += 1;
-        }
-        let plan = self.plan.clone();
-        self.nodes[node].start(node, &plan)?;
-        self.trace.event(self.now_us, format_args!("{node} starts"));
-        let life = self.nodes[node].life;
-        self.restarts += u64::from(life > 1);
-        let tick_us = self.nodes[node].tick_us;
-        self.after(tick_us, Event::Tick(node, life));
-        if self.nodes[node].crashes_to_come > 0 {
-            self.nodes[node].crashes_to_come -= 1;
-            let up = self.rng.u64(1_000..100_000);
-            self.after(up, Event::CrashAgain(node, life));
-        }
-        if node >= self.plan.founders || self.nodes[node].moves > 0 {
-            let anybody = self.rng.usize(..self.plan.founders);
-            // In a story newcomers ask its leader as often as anybody else.
-            let asks_leader = self.plan.story.is_some() && self.rng.bool();
-            let seed = id_of(if asks_leader { self.cast.0 } else { anybody });
-            self.step(node, Input::Seed(seed))?;
-        }
-        Ok(())
-    }
-
-    fn on_heal(&mut self) {
-        self.trace.event(self.now_us, format_args!("heal"));
-        self.phase = Phase::Healing;
-        self.network.heal();
-        for index in 0..self.nodes.len() {
-            self.nodes[index].paused_until_us = 0;
-            self.nodes[index].clock_stopped_until_us = 0;
-            if self.nodes[index].up.is_none() {
-                self.after(0, Event::Start(index));
-            }
-        }
-    }
-}
-
-/// Clients.
-impl World {
-    /// The client begins, or loses patience and tries again elsewhere.
-    fn on_patience(&mut self, client: usize, number: u64, attempt: u64) {
-        if client == AUDITOR {
-            self.audit_again(number);
-            return;
-        }
-        let begun = self.clients[client].current.is_some();
-        if !begun {
-            if self.clients[client].is_done(&self.plan) {
-                return;
-            }
-            self.clients[client].begin(&self.plan, &mut self.rng, self.now_us);
-        }
-        let Some(current) = &mut self.clients[client].current else { return };
-        if begun && (current.number, current.attempt) != (number, attempt) {
-            return;
-        }
-        current.attempt += 1;
-        let (number, attempt, call) = (current.number, current.attempt, current.call.clone());
-        self.send_request(client, number, &call);
-        if call.request.is_write() && self.rng.f64() < self.plan.double_send {
-            self.send_request(client, number, &call);
-        }
-        let patience = self.rng.u64(100_000..2_000_000);
-        self.after(patience, Event::Patience { client, number, attempt });
-    }
-
-    fn send_request(&mut self, client: usize, number: u64, call: &Call) {
-        let mut node = self.rng.usize(..self.nodes.len());
-        if let Some(home) = self.clients[client].home
-            && self.rng.f64() < self.plan.loyalty
-        {
-            node = home;
-        }
-        self.clients[client].home = Some(node);
-        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
-            self.at(at, Event::Request { node, client, number, call: call.clone() });
-        }
-    }
-
-    fn on_request(
-        &mut self,
-        node: usize,
-        client: usize,
-        number: u64,
-        call: Call,
-    ) -> Result<(), String> {
-        let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-        self.trace.event(self.now_us, format_args!("{node} asked {client}/{number} {call:?}"));
-        up.request_next += 1;
-        let id = RequestId(up.request_next);
-        up.requests.insert(id, (client, number));
-        let now_ms = self.now_us / 1000;
-        self.step(node, Input::Request { id, call, now_ms })
-    }
-
-    fn answer(&mut self, node: usize, id: RequestId, answer: &Result<Value, api::Error>) {
-        let Some(up) = &mut self.nodes[node].up else { return };
-        let Some((client, number)) = up.requests.remove(&id) else { return };
-        self.trace.event(self.now_us, format_args!("{node} tells {client}/{number} {answer:?}"));
-        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
-            self.at(at, Event::Answer { client, number, answer: answer.clone() });
-        }
-    }
-
-    fn on_answer(
-        &mut self,
-        client: usize,
-        number: u64,
-        answer: Result<Value, api::Error>,
-    ) -> Result<(), String> {
-        if client == AUDITOR {
-            return self.on_audit(number, answer);
-        }
-        let current = self.clients[client].current.as_ref().filter(|c| c.number == number);
-        let Some(current) = current.cloned() else {
-            return self.check_repeat(client, number, answer);
-        };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return self.on_refusal(client, &current.call, current.attempt, &error),
-        };
-        self.answers += 1;
-        if current.call.request.is_write() {
-            self.answered.insert((client, number), answer.clone());
-            if self.rng.f64() < self.plan.repeat_answered {
-                let delay = self.rng.u64(0..500_000);
-                self.after(delay, Event::Repeat { client, number, call: current.call });
-            }
-        }
-        match self.clients[client].finish(&answer, self.now_us)? {
-            Meaning::Key(key, operation) => self.histories[key].add(*operation),
-            Meaning::Inserted(id) => {
-                self.inserted.insert(id);
-            }
-            Meaning::Nothing => {}
-        }
-        let pause = self.rng.u64(0..=self.plan.think_us);
-        self.after(pause, Event::Patience { client, number: 0, attempt: 0 });
-        Ok(())
-    }
-
-    /// A write that was sent again after its answer must get the same answer, or none.
-    fn check_repeat(
-        &mut self,
-        client: usize,
-        number: u64,
-        answer: Result<Value, api::Error>,
-    ) -> Result<(), String> {
-        match (self.answered.get(&(client, number)), answer) {
-            (Some(first), Ok(second)) if *first != second => Err(format!(
-                "client {client} got {first:?} for its operation {number}, and later {second:?}"
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn on_refusal(
-        &mut self,
-        client: usize,
-        call: &Call,
-        attempt: u64,
-        error: &api::Error,
-    ) -> Result<(), String> {
-        match error.code {
-            ErrorCode::Down | ErrorCode::Busy | ErrorCode::Timeout => {
-                let Some(current) = &self.clients[client].current else { return Ok(()) };
-                let number = current.number;
-                let wait = self.rng.u64(1_000..100_000);
-                self.after(wait, Event::Patience { client, number, attempt });
-                Ok(())
-            }
-            // The collection is made by client 0, perhaps later; this operation had no effect.
-            ErrorCode::UnknownCollection if matches!(call.request, Request::Insert { .. }) => {
-                self.clients[client].current = None;
-                self.after(1_000, Event::Patience { client, number: 0, attempt: 0 });
-                Ok(())
-            }
-            _ => Err(format!("client {client} was refused: {error} ({call:?})")),
-        }
-    }
-}
-
-/// The end of a run.
-impl World {
-    fn is_over(&mut self) -> Result<bool, String> {
-        if self.phase == Phase::Healing && self.clients.iter().all(|c| c.is_done(&self.plan)) {
-            self.phase = Phase::FinalReads;
-            self.begin_audit();
-        }
-        if self.phase != Phase::FinalReads || !self.final_reads.is_empty() {
-            return Ok(false);
-        }
-        self.has_converged()
-    }
-
-    /// Every key, and the collection, is read at every node.
-    fn begin_audit(&mut self) {
-        self.trace.event(self.now_us, format_args!("final reads"));
-        let mut number = 0;
-        for node in 0..self.nodes.len() {
-            let keys = (0..self.plan.keys)
-                .map(|key| Request::Read { key: format!("key-{key}"), empty_if_absent: false });
-            let search = Request::Search {
-                collection: COLLECTION.to_owned(),
-                filter: Document::new(),
-                search: SearchOptions::default(),
-            };
-            for request in keys.chain([search]) {
-                number += 1;
-                self.final_reads.insert(number, (node, self.now_us, request));
-                self.after(0, Event::Patience { client: AUDITOR, number, attempt: 0 });
-            }
-        }
-    }
-
-    fn audit_again(&mut self, number: u64) {
-        let Some((node, _, request)) = self.final_reads.get(&number) else { return };
-        let (node, request) = (*node, request.clone());
-        let call = Call { request, options: Options::default() };
-        self.after(100, Event::Request { node, client: AUDITOR, number, call });
-        self.after(500_000, Event::Patience { client: AUDITOR, number, attempt: 0 });
-    }
-
-    fn on_audit(&mut self, number: u64, answer: Result<Value, api::Error>) -> Result<(), String> {
-        let Ok(answer) = answer else { return Ok(()) };
-        let Some((node, start_us, request)) = self.final_reads.remove(&number) else {
-            return Ok(());
-        };
-        match request {
-            Request::Read { key, .. } => {
-                let key: usize = key.trim_start_matches("key-").parse().unwrap_or(0);
-                let action = Action::Read(answer);
-                let end_us = self.now_us;
-                self.histories[key].add(Operation { client: AUDITOR, start_us, end_us, action });
-            }
-            _ => self.check_inserted(node, &answer)?,
-        }
-        Ok(())
-    }
-
-    fn check_inserted(&self, node: usize, answer: &Value) -> Result<(), String> {
-        let list = answer.as_array().ok_or_else(|| format!("search answered {answer:?}"))?;
-        let found: BTreeSet<&str> = (list.iter())
-            .filter_map(|document| document.as_document()?.get_str("_id").ok())
-            .collect();
-        if found.len() != list.len() {
-            return Err(format!("node {node} holds a document twice: {list:?}"));
-        }
-        match self.inserted.iter().find(|id| !found.contains(id.as_str())) {
-            Some(id) => Err(format!("node {node} has lost the document {id}")),
-            None => Ok(()),
-        }
-    }
-
-    /// All nodes stand at the same slot with the same content.
-    fn has_converged(&mut self) -> Result<bool, String> {
-        let mut slots = BTreeSet::new();
-        for node in &self.nodes {
-            let Some(up) = &node.up else { return Ok(false) };
-            let (_, membership) = up.replica.core().membership();
-            let lives_there = |other: &Node| {
-                let member = membership.members.get(&other.id);
-                member.is_some_and(|m| m.voter && m.address == other.address())
-            };
-            if !self.nodes.iter().all(lives_there) {
-                return Ok(false);
-            }
-            slots.insert(up.store.applied_slot());
-        }
-        if slots.len() != 1 {
-            return Ok(false);
-        }
-        let mut hashes = BTreeSet::new();
-        for (index, node) in self.nodes.iter().enumerate() {
-            let Some(up) = &node.up else { return Ok(false) };
-            let hash = up.store.content_hash().map_err(|e| format!("node {index}: {e}"))?;
-            hashes.insert(hash);
-        }
-        if hashes.len() != 1 {
-            return Err(format!("nodes differ at one slot: {hashes:?}"));
-        }
-        Ok(true)
-    }
-
-    fn end(&mut self) -> Result<Report, String> {
-        for client in &mut self.clients {
-            if let Some(current) = client.current.take()
-                && let Some((key, operation)) = unanswered(client.index, current)
-            {
-                self.histories[key].add(operation);
-            }
-        }
-        for (key, history) in self.histories.iter().enumerate() {
-            history.check().map_err(|what| format!("key {key} is not linearizable: {what}"))?;
-        }
-        Ok(Report {
-            trace_hash: self.trace.hash(),
-            simulated_us: self.now_us,
-            events: self.played,
-            slots: self.agreement.slots(),
-            answers: self.answers,
-            restarts: self.restarts,
-            members: self.plan.nodes(),
-        })
-    }
-
-    fn stuck(&self) -> String {
-        use std::fmt::Write;
-        let mut what = format!("no progress after the faults ended, in phase {:?}", self.phase);
-        for (index, node) in self.nodes.iter().enumerate() {
-            let status =
-                node.up.as_ref().map(|up| (up.replica.core().status(), up.replica.applied()));
-            // Writing to a string cannot fail.
-            let _ = write!(what, "\n  node {index}: {status:?}");
-        }
-        for client in &self.clients {
-            if let Some(current) = &client.current {
-                let _ = write!(what, "\n  client {}: {current:?}", client.index);
-            }
-        }
-        what
-    }
 }
 
 /// The node at which an event happens, if it is one that a paused process does not see.
@@ -766,10 +435,12 @@ fn node_of(event: &Event) -> Option<usize> {
     match event {
         Event::Tick(node, _)
         | Event::Synced(node, _)
-        | Event::Applied(node, _)
-        | Event::Deliver { to: node, .. }
+        | Event::Stored(node, _)
+        | Event::StopNow(node, _)
+        | Event::Fetch { node, .. }
         | Event::Request { node, .. }
         | Event::Query { node, .. } => Some(*node),
+        Event::Deliver { to, .. } => Some(index_of(*to)),
         _ => None,
     }
 }

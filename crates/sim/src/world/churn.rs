@@ -1,0 +1,90 @@
+//! What operators do: they change who takes part, stop nodes in good order, and let a full disk be.
+
+use super::{Event, OPERATOR, Phase, World};
+use crate::node::index_of;
+use api::{Call, MemberChange, Options, Request};
+use paxos::NodeId;
+use replica::Input;
+
+/// Most time that a node that is asked to stop waits for another leader.
+const HAND_OVER_US_MAX: u64 = 500_000;
+
+impl World {
+    /// An operator wants something.
+    pub(super) fn on_wish(&mut self) -> Result<(), String> {
+        self.later_fault(self.plan.wish_every_us, Event::Wish);
+        let victim = self.victim();
+        let node = self.nodes[victim].id.to_string();
+        let change = match self.rng.u8(..10) {
+            0..=2 if self.may_lose(victim) => MemberChange::Remove { node },
+            0..=4 => MemberChange::Promote { node },
+            5 => MemberChange::Add { node },
+            6 | 7 => MemberChange::Lead { node: Some(node) },
+            8 => MemberChange::Lead { node: None },
+            _ => return self.step(victim, Input::HandOver),
+        };
+        self.ask_for(change);
+        Ok(())
+    }
+
+    fn ask_for(&mut self, change: MemberChange) {
+        let node = self.rng.usize(..self.nodes.len());
+        self.trace.event(self.now_us, format_args!("operator at {node}: {change:?}"));
+        let call = Call { request: Request::Member(change), options: Options::default() };
+        self.after(100, Event::Request { node, client: OPERATOR, number: 0, call });
+    }
+
+    /// After the faults, operators remove members that will not come back, because their disk is lost, and let
+    /// nobody learn for ever.
+    pub(super) fn on_sweep(&mut self) {
+        if self.phase == Phase::Chaos {
+            return;
+        }
+        self.after(1_000_000, Event::Sweep);
+        let present = |id: NodeId| self.nodes[index_of(id)].id == id;
+        let mut gone: Option<NodeId> = None;
+        for machine in &self.nodes {
+            let Some(up) = &machine.up else { continue };
+            let (_, membership) = up.replica.core().membership();
+            gone = gone.or(membership.members.keys().copied().find(|id| !present(*id)));
+        }
+        if let Some(id) = gone {
+            self.ask_for(MemberChange::Remove { node: id.to_string() });
+        }
+    }
+
+    /// A node is asked to stop.
+    pub(super) fn on_stop_asked(&mut self) -> Result<(), String> {
+        self.later_fault(self.plan.stop_every_us, Event::StopAsked);
+        let victim = self.victim();
+        if self.nodes[victim].up.is_none() || !self.may_stop(victim) {
+            return Ok(());
+        }
+        self.trace.event(self.now_us, format_args!("{victim} is asked to stop"));
+        let life = self.nodes[victim].life;
+        let delay = self.rng.u64(1_000..HAND_OVER_US_MAX);
+        self.after(delay, Event::StopNow(victim, life));
+        self.step(victim, Input::HandOver)
+    }
+
+    pub(super) fn on_stop_now(&mut self, node: usize, life: u64) {
+        if !self.is_alive(node, life) || !self.may_stop(node) {
+            return;
+        }
+        self.trace.event(self.now_us, format_args!("{node} stops"));
+        self.stop(node);
+        let down = self.rng.u64(1_000..self.plan.down_us_max);
+        self.after(down, Event::Start(node));
+    }
+
+    /// A node's disk has no room for a while.
+    pub(super) fn on_disk_full(&mut self) -> Result<(), String> {
+        self.later_fault(self.plan.disk_full_every_us, Event::DiskFull);
+        let victim = self.victim();
+        let life = self.nodes[victim].life;
+        let lasts = self.rng.u64(10_000..1_500_000);
+        self.after(lasts, Event::DiskRoom(victim, life));
+        self.trace.event(self.now_us, format_args!("{victim}: the disk is full"));
+        self.step(victim, Input::DiskFull(true))
+    }
+}

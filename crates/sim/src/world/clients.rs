@@ -1,0 +1,163 @@
+//! Clients: what they ask, and what the answers must be.
+
+use super::{AUDITOR, Event, OPERATOR, World};
+use crate::client::Meaning;
+use api::{Call, ErrorCode, Request, Value};
+use replica::{Input, RequestId};
+
+/// Clients.
+impl World {
+    /// The client begins, or loses patience and tries again elsewhere.
+    pub(super) fn on_patience(&mut self, client: usize, number: u64, attempt: u64) {
+        if client == AUDITOR {
+            self.audit_again(number);
+            return;
+        }
+        let begun = self.clients[client].current.is_some();
+        if !begun {
+            if self.clients[client].is_done(&self.plan) {
+                return;
+            }
+            self.clients[client].begin(&self.plan, &mut self.rng, self.now_us);
+        }
+        let Some(current) = &mut self.clients[client].current else { return };
+        if begun && (current.number, current.attempt) != (number, attempt) {
+            return;
+        }
+        current.attempt += 1;
+        let (number, attempt, call) = (current.number, current.attempt, current.call.clone());
+        self.send_request(client, number, &call);
+        if call.request.is_write() && self.rng.f64() < self.plan.double_send {
+            self.send_request(client, number, &call);
+        }
+        let patience = self.rng.u64(100_000..2_000_000);
+        self.after(patience, Event::Patience { client, number, attempt });
+    }
+
+    pub(super) fn send_request(&mut self, client: usize, number: u64, call: &Call) {
+        let mut node = self.rng.usize(..self.nodes.len());
+        if let Some(home) = self.clients[client].home
+            && self.rng.f64() < self.plan.loyalty
+        {
+            node = home;
+        }
+        self.clients[client].home = Some(node);
+        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
+            self.at(at, Event::Request { node, client, number, call: call.clone() });
+        }
+    }
+
+    pub(super) fn on_request(
+        &mut self,
+        node: usize,
+        client: usize,
+        number: u64,
+        call: Call,
+    ) -> Result<(), String> {
+        let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
+        self.trace.event(self.now_us, format_args!("{node} asked {client}/{number} {call:?}"));
+        up.request_next += 1;
+        let id = RequestId(up.request_next);
+        up.requests.insert(id, (client, number));
+        let now_ms = self.now_us / 1000;
+        self.step(node, Input::Request { id, call, now_ms })
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        node: usize,
+        id: RequestId,
+        answer: &Result<Value, api::Error>,
+    ) {
+        let Some(up) = &mut self.nodes[node].up else { return };
+        let Some((client, number)) = up.requests.remove(&id) else { return };
+        self.trace.event(self.now_us, format_args!("{node} tells {client}/{number} {answer:?}"));
+        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
+            self.at(at, Event::Answer { client, number, answer: answer.clone() });
+        }
+    }
+
+    pub(super) fn on_answer(
+        &mut self,
+        client: usize,
+        number: u64,
+        answer: Result<Value, api::Error>,
+    ) -> Result<(), String> {
+        if client == AUDITOR {
+            return self.on_audit(number, answer);
+        }
+        if client == OPERATOR {
+            return Ok(());
+        }
+        let current = self.clients[client].current.as_ref().filter(|c| c.number == number);
+        let Some(current) = current.cloned() else {
+            return self.check_repeat(client, number, answer);
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.on_refusal(client, &current.call, current.attempt, &error),
+        };
+        self.report.answers += 1;
+        if current.call.request.is_write() {
+            self.answered.insert((client, number), answer.clone());
+            if self.rng.f64() < self.plan.repeat_answered {
+                let delay = self.rng.u64(0..500_000);
+                self.after(delay, Event::Repeat { client, number, call: current.call });
+            }
+        }
+        match self.clients[client].finish(&answer, self.now_us)? {
+            Meaning::Key(key, operation) => self.histories[key].add(*operation),
+            Meaning::Inserted(id) => {
+                self.inserted.insert(id);
+            }
+            Meaning::Nothing => {}
+        }
+        let pause = self.rng.u64(0..=self.plan.think_us);
+        self.after(pause, Event::Patience { client, number: 0, attempt: 0 });
+        Ok(())
+    }
+
+    /// A write that was sent again after its answer must get the same answer, or none.
+    fn check_repeat(
+        &mut self,
+        client: usize,
+        number: u64,
+        answer: Result<Value, api::Error>,
+    ) -> Result<(), String> {
+        match (self.answered.get(&(client, number)), answer) {
+            (Some(first), Ok(second)) if *first != second => Err(format!(
+                "client {client} got {first:?} for its operation {number}, and later {second:?}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_refusal(
+        &mut self,
+        client: usize,
+        call: &Call,
+        attempt: u64,
+        error: &api::Error,
+    ) -> Result<(), String> {
+        match error.code {
+            ErrorCode::Down
+            | ErrorCode::Busy
+            | ErrorCode::Timeout
+            | ErrorCode::DiskFull
+            | ErrorCode::NotLeader => {
+                let Some(current) = &self.clients[client].current else { return Ok(()) };
+                let number = current.number;
+                let wait = self.rng.u64(1_000..100_000);
+                self.after(wait, Event::Patience { client, number, attempt });
+                Ok(())
+            }
+            // The collection is made by client 0, perhaps later; this operation had no effect.
+            ErrorCode::UnknownCollection if matches!(call.request, Request::Insert { .. }) => {
+                self.clients[client].current = None;
+                self.after(1_000, Event::Patience { client, number: 0, attempt: 0 });
+                Ok(())
+            }
+            _ => Err(format!("client {client} was refused: {error} ({call:?})")),
+        }
+    }
+}
