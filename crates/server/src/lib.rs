@@ -40,6 +40,9 @@ mod run;
 mod service;
 mod ticks;
 
+#[cfg(feature = "fuzzing")]
+pub use peer::fuzzing;
+
 pub use error::ServerError;
 pub use options::Options;
 pub use run::{Stop, run};
