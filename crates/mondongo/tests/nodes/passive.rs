@@ -12,8 +12,17 @@ use std::time::Duration;
 
 const PASSIVE: [&str; 4] = ["--replication", "passive", "--takeover-after", "1s"];
 
+/// So many writes last for several heartbeats, by which a follower learns that it is waited for: before that it
+/// does not know whether it may take over.
+const SETTLING_WRITES: u64 = 200;
+
 fn passive(count: usize) -> Group {
-    Group::with_arguments(count, &PASSIVE)
+    let group = Group::with_arguments(count, &PASSIVE);
+    let leader = group.leader();
+    for number in 0..SETTLING_WRITES {
+        assert_eq!(group.ask(leader, &json!(["write", "settling", number]))[0], "ok");
+    }
+    group
 }
 
 /// Stops the writers; demands of every node that everything is there, once, and that all hold the same.
@@ -64,7 +73,7 @@ fn a_passive_follower_takes_over_with_every_acknowledged_write() {
         assert_eq!(group.leader(), 1 - old);
         group.start_node(old, None);
         group.wait_for_voters(2);
-        load.wait_for_more(20);
+        load.wait_for_more(SETTLING_WRITES);
         assert_eq!(group.leader(), 1 - old, "whoever comes back follows");
     }
     finish(&group, load);
