@@ -285,16 +285,20 @@ impl Paxos {
     /// Under the passive policy: whether the log of `from` and this one have parted, because each went on without
     /// the other. It is told, and not asked to promise any more.
     ///
-    /// They have not if its last membership is known here, or if this candidate is the one that is behind.
+    /// They have not if its last membership is known here, or if this candidate is the one that is behind: it has
+    /// begun to follow the log of whoever told it so first, and of two that have parted it can follow one.
     fn tell_diverged(&mut self, from: NodeId, ballot: Ballot, theirs: &[Ancestor]) -> bool {
-        let own = self.latest_lineage();
-        let decided = self.membership.ancestor(self.membership_slot);
+        let latest = self.latest_lineage();
         let passive = self.membership.policy == Policy::Passive;
         let RoleState::Owning(l) = &mut self.role else { return false };
         let Some(last) = theirs.last().filter(|_| passive && l.ballot == ballot) else {
             return false;
         };
-        let is_behind = !l.is_leading && theirs.contains(&decided);
+        let reached = l.reach_from.as_ref().map(|(_, lineage)| lineage);
+        let ahead =
+            reached.filter(|lineage| latest.last().is_some_and(|own| lineage.contains(own)));
+        let own = ahead.filter(|_| !l.is_leading).cloned().unwrap_or(latest);
+        let is_behind = !l.is_leading && own.last().is_none_or(|own| theirs.contains(own));
         if own.contains(last) || is_behind {
             return false;
         }
