@@ -46,7 +46,8 @@ pub(crate) struct Node {
     pub(crate) is_failing: bool,
     /// The memberships that it held when it last was up, decided or not.
     pub(crate) memberships: Vec<Membership>,
-    /// Where its log ended before the last flush: damage behind that cannot be told from a torn write.
+    /// Where its log ended before the last flush that is sure to be there: damage behind that cannot be told from
+    /// a torn write.
     pub(crate) last_flush: wal::Position,
     founds: bool,
 }
@@ -300,15 +301,18 @@ impl Up {
                     last = Some(id);
                 }
                 LogWork::Cut(upto) => {
-                    self.last_flush = self.journal.log().durable_end();
+                    let begins = self.journal.log().durable_end();
                     self.journal.cut(upto)?;
+                    self.last_flush = begins;
                 }
             }
         }
-        if self.journal.log().buffered_bytes() > 0 {
-            self.last_flush = self.journal.log().durable_end();
-        }
+        let begins = self.journal.log().durable_end();
+        let is_new = self.journal.log().buffered_bytes() > 0;
         self.journal.flush()?;
+        if is_new {
+            self.last_flush = begins;
+        }
         Ok(last)
     }
 }
