@@ -196,6 +196,9 @@ impl Node {
         let started = replica::start(&journal, &recovered, &mut store)
             .map_err(|e| wrong(format!("cannot start: {e}")))?;
         let decided = started.durable.decided;
+        if let Some(Planted::Replica(bug)) = plan.planted {
+            journal.plant(bug);
+        }
         let log_bytes = if recovery.records == 0 { 0 } else { journal.log().bytes_on_disk() };
         let replica = Replica::new(self.config(plan), started.durable, log_bytes);
         self.up = Some(Up {
@@ -253,6 +256,10 @@ impl Node {
         let mut config = Config::new(paxos, random.u64(..), session, self.address());
         config.log_retain_bytes = plan.log_retain_bytes;
         config.snapshot_chunk_bytes = plan.snapshot_chunk_bytes;
+        config.planted = match plan.planted {
+            Some(Planted::Replica(bug)) => Some(bug),
+            _ => None,
+        };
         config
     }
 

@@ -12,8 +12,28 @@ use paxos::Policy;
 pub enum Planted {
     /// One of the consensus core.
     Paxos(paxos::PlantedBug),
+    /// One of a node's brain.
+    Replica(replica::PlantedBug),
     /// One of the log.
     Wal(wal::PlantedBug),
+}
+
+impl Planted {
+    /// All that a world can have.
+    pub fn all() -> impl Iterator<Item = Planted> {
+        let of_paxos = paxos::PlantedBug::ALL.into_iter().map(Planted::Paxos);
+        let of_replica = replica::PlantedBug::ALL.into_iter().map(Planted::Replica);
+        of_paxos.chain(of_replica).chain(wal::PlantedBug::ALL.into_iter().map(Planted::Wal))
+    }
+
+    /// Its name, as in `docs/design/planted-bugs.md`.
+    pub fn name(self) -> String {
+        match self {
+            Planted::Paxos(bug) => format!("{bug:?}"),
+            Planted::Replica(bug) => format!("{bug:?}"),
+            Planted::Wal(bug) => format!("{bug:?}"),
+        }
+    }
 }
 
 /// A kind of trouble that some worlds have and others have not.
