@@ -136,7 +136,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     if arguments.stop_with_stdin {
         watch_stdin(stopper);
     }
-    match watched.and_then(|()| server::run(&options, stop)) {
+    match watched.and_then(|()| server::run(&options, &stop)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -11,7 +11,8 @@ use paxos::Policy;
 fn seeds(count: u64) -> Vec<u64> {
     match option_env!("PAXOS_SEED").map(str::parse) {
         Some(Ok(seed)) => vec![seed],
-        _ => (0..count * option_env!("PAXOS_TIMES").and_then(|n| n.parse().ok()).unwrap_or(1)).collect(),
+        _ => (0..count * option_env!("PAXOS_TIMES").and_then(|n| n.parse().ok()).unwrap_or(1))
+            .collect(),
     }
 }
 

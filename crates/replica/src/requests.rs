@@ -47,7 +47,7 @@ impl Replica {
             return Err(Error::new(ErrorCode::Busy, message));
         }
         let is_write = call.request.is_write();
-        let local = !is_write && self.reads_locally(&call);
+        let local = !is_write && self.reads_locally(call);
         if self.is_down() && !local {
             return Err(error_down());
         }

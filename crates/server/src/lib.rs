@@ -47,6 +47,9 @@ mod snapshot_thread;
 mod stores;
 mod ticks;
 
+#[cfg(feature = "fuzzing")]
+pub use peer::fuzzing;
+
 pub use error::ServerError;
 pub use options::{EvictAfter, Options};
 pub use paxos::Policy;

@@ -40,9 +40,9 @@ impl Opening {
     /// [`StartError`].
     pub(crate) fn open(&self) -> Result<Opened, StartError> {
         let (journal, recovered) = self.open_log()?;
-        let mut stores = Stores::open(&self.folder).map_err(io_fatal)?;
+        let mut stores = Stores::open(&self.folder).map_err(|error| io_fatal(&error))?;
         let mut store = self.open_store(&mut stores, &recovered)?;
-        stores.remove_others().map_err(io_fatal)?;
+        stores.remove_others().map_err(|error| io_fatal(&error))?;
         let started = replica::start(&journal, &recovered, &mut store)?;
         tracing::info!(
             promised = %recovered.promised,
@@ -104,7 +104,7 @@ impl Opening {
                 if Slot(store.applied_slot()) < recovered.floor && stores.ready().is_some() =>
             {
                 drop(store);
-                let old = stores.switch().map_err(io_fatal)?;
+                let old = stores.switch().map_err(|error| io_fatal(&error))?;
                 tracing::info!(
                     old = %old.display(),
                     "a snapshot takes the place of the store, as the log says"
@@ -114,7 +114,7 @@ impl Opening {
             Err(error) if error.is_damage() && recovered.floor == Slot::ZERO => {
                 let aside = self.folder.join(format!("damaged-{}", self.now_ms));
                 tracing::error!(%error, kept = %aside.display(), "the store is made anew from the log");
-                move_into(&stores.current(), &aside).map_err(io_fatal)?;
+                move_into(&stores.current(), &aside).map_err(|error| io_fatal(&error))?;
                 Ok(self.open_at(&stores.current())?)
             }
             opened => Ok(opened?),
@@ -131,6 +131,6 @@ fn move_into(path: &Path, folder: &Path) -> io::Result<()> {
     std::fs::rename(path, folder.join(path.file_name().unwrap_or_default()))
 }
 
-fn io_fatal(error: io::Error) -> Fatal {
+fn io_fatal(error: &io::Error) -> Fatal {
     Fatal::Engine(EngineError::Io(error.to_string()))
 }

@@ -47,7 +47,7 @@ pub type Stop = watch::Receiver<bool>;
 ///
 /// # Errors
 /// [`ServerError`]: why it cannot start, or had to stop.
-pub fn run(options: &Options, stop: Stop) -> Result<(), ServerError> {
+pub fn run(options: &Options, stop: &Stop) -> Result<(), ServerError> {
     loop {
         match run_once(options, stop.clone()) {
             Err(ServerError::StartOver { kind, reason }) => {

@@ -139,7 +139,7 @@ impl Worker {
     fn place(&self) -> Result<(PathBuf, Import<FjallEngine>), ImportError> {
         let place = {
             let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
-            stores.begin().map_err(io_fatal)?
+            stores.begin().map_err(|error| io_fatal(&error))?
         };
         let engine = FjallEngine::open(&place, self.thread.engine_options)?;
         Ok((place, Import::begin(engine)?))
@@ -174,7 +174,7 @@ impl Worker {
         let (rows, bytes) = (import.progress().rows, import.progress().bytes);
         let finished = import.finish().and_then(|store| {
             let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
-            stores.set_ready(&place).map_err(io_fatal)?;
+            stores.set_ready(&place).map_err(|error| io_fatal(&error))?;
             Ok(store)
         });
         match finished {
@@ -193,6 +193,6 @@ impl Worker {
     }
 }
 
-fn io_fatal(error: std::io::Error) -> ImportError {
+fn io_fatal(error: &std::io::Error) -> ImportError {
     ImportError::Fatal(Fatal::Engine(store::EngineError::Io(error.to_string())))
 }

@@ -134,14 +134,20 @@ impl Soak {
     /// Draws a fault, sometimes two, lets it last, heals it, and demands progress.
     fn fault(&mut self, load: &Workload) -> Result<()> {
         let count = if self.rng.u8(..4) == 0 { 2 } else { 1 };
+        let begun = Instant::now();
+        let mut faults = Vec::new();
         for _ in 0..count {
-            let fault = self.strike()?;
-            println!("  {fault}");
+            faults.push(self.strike()?);
             sleep(Duration::from_millis(self.rng.u64(50..1_000)));
         }
         sleep(Duration::from_millis(self.rng.u64(50..1_500)));
         self.heal()?;
-        load.wait_for(20)
+        let lasted = begun.elapsed();
+        let progressed = load.wait_for(20);
+        let pause = load.longest_pause_since(begun).as_millis();
+        let faults = faults.join(", ");
+        println!("  {faults}; healed after {} ms, longest pause {pause} ms", lasted.as_millis());
+        progressed
     }
 
     fn strike(&mut self) -> Result<String> {

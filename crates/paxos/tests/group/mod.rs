@@ -323,7 +323,11 @@ impl Group {
     }
 
     pub(crate) fn leaders(&self) -> Vec<u64> {
-        self.nodes.keys().map(|id| id.0).filter(|n| self.is_leader(*n)).collect()
+        self.nodes
+            .keys()
+            .map(|id| id.0)
+            .filter(|n| !self.node(*n).is_down && self.is_leader(*n))
+            .collect()
     }
 
     pub(crate) fn propose(&mut self, n: u64, number: u64, text: &str) {

@@ -72,7 +72,7 @@ const REFUSAL_FOR_NOW: u8 = 3;
 
 impl Hello {
     /// The bytes, the magic included.
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = PEER_MAGIC.to_vec();
         frame::append(&mut out, |out| {
             out.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
@@ -129,7 +129,7 @@ impl Greeting {
     }
 
     /// Reads the answer to a [`Hello`].
-    fn decode(mut bytes: Bytes) -> Result<Greeting, GreetError> {
+    pub(super) fn decode(mut bytes: Bytes) -> Result<Greeting, GreetError> {
         let garbage = |what: &str| GreetError::Garbage(what.to_string());
         let short = || garbage("its answer is too short");
         let kind = bytes.try_get_u8().map_err(|_| short())?;

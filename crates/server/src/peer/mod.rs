@@ -5,6 +5,8 @@
 //! detected here beyond a connection that ends.
 
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod greeting;
 mod incoming;
 mod outgoing;
