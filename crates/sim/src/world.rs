@@ -20,7 +20,7 @@ use api::{Call, Request, Value};
 use bytes::Bytes;
 use fastrand::Rng;
 use paxos::{NodeId, Slot};
-use replica::{Input, RequestId, decode_peer_message};
+use replica::{Input, Output, RequestId, decode_peer_message};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
@@ -165,6 +165,8 @@ struct World {
     clients: Vec<Client>,
     histories: Vec<History>,
     inserted: BTreeSet<String>,
+    /// Every value that some client has tried to write.
+    written: BTreeSet<String>,
     /// The answers of writes, for repeats: client and operation to answer.
     answered: BTreeMap<(usize, u64), Value>,
     agreement: Agreement,
@@ -214,6 +216,7 @@ impl World {
             event_next: 0,
             nodes,
             inserted: BTreeSet::new(),
+            written: BTreeSet::new(),
             answered: BTreeMap::new(),
             agreement: Agreement::new(plan.may_part),
             phase: Phase::Chaos,
@@ -350,7 +353,9 @@ impl World {
             }
             Event::Crash if chaos => self.on_crash(),
             Event::CrashAgain(node, life) if chaos && self.is_alive(node, life) => {
-                self.crash(node);
+                if self.may_stop(node) {
+                    self.crash(node);
+                }
             }
             Event::Pause if chaos => self.on_pause(),
             Event::ClockStop if chaos => self.on_clock_stop(),
@@ -400,6 +405,13 @@ impl World {
         let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
         let mut outputs = up.step(input);
         self.observe(node)?;
+        for output in &outputs {
+            let Output::Apply { entries } = output else { continue };
+            for (slot, effect) in entries {
+                let observed = self.agreement.observe_applied(*slot, effect);
+                observed.map_err(|what| format!("node {node}: {what}"))?;
+            }
+        }
         for output in outputs.drain(..) {
             self.carry_out(node, output)?;
         }

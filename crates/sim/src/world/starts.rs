@@ -1,8 +1,8 @@
 //! Starts and stops, and what a node does that cannot go on as itself.
 
 use super::{Event, Phase, World};
-use crate::node::{Refusal, index_of};
-use paxos::{Entry, Payload};
+use crate::node::{Node, Refusal, index_of};
+use paxos::{Entry, Payload, Policy};
 use replica::Input;
 
 /// Most time before a node that was removed, or that lost its disk, is back as another.
@@ -164,6 +164,15 @@ impl World {
             machine.id == id && !machine.is_removed && !machine.is_damaged
         };
         let spares = |id| is_whole(id) && id != self.nodes[victim].id;
+        if self.plan.policy == Policy::Passive {
+            // Who went on alone, and was not found out yet, has what nobody else has. And who has met no leader
+            // since it started waits for all.
+            let is_led = |node: &Node| {
+                node.up.as_ref().is_some_and(|up| up.replica.core().leader().is_some())
+            };
+            return self.nodes.iter().all(is_led)
+                && (0..self.nodes.len()).all(|node| self.all_others_take_part(node));
+        }
         let mut memberships = self.nodes.iter().flat_map(|node| &node.memberships);
         memberships.all(|m| m.members.is_empty() || m.has_quorum(spares))
             && self.nodes.iter().any(|node| !node.memberships.is_empty())
