@@ -306,9 +306,11 @@ impl Reader {
             let voter = self.bool("voter")?;
             let address = String::from_utf8(self.bytes("address")?.to_vec())
                 .map_err(|_| Malformed { what: "address" })?;
-            if members.insert(node, Member { address, voter }).is_some() {
-                return Err(Malformed { what: "member twice" });
+            // In order of id, so that one membership has one encoding; and nobody twice.
+            if members.last_key_value().is_some_and(|(last, _)| *last >= node) {
+                return Err(Malformed { what: "order of members" });
             }
+            members.insert(node, Member { address, voter });
         }
         Ok(Membership { base, members })
     }
