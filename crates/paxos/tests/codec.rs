@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use paxos::codec::{Malformed, decode_record, encode_record};
-use paxos::{Ballot, Entry, Member, Membership, NodeId, Payload, Record, Slot};
+use paxos::{
+    Ballot, Entry, Member, Membership, NodeId, Payload, Policy, Record, Slot, Standing,
+};
 
 /// A membership of the nodes 1 and 2 in a record, and where their ids stand.
 fn record_of_two_members() -> (Vec<u8>, [usize; 2]) {
-    let member = |n: u64| (NodeId(n), Member { address: "host:1".into(), voter: true });
-    let members = [member(1), member(2)].into();
-    let payload = Payload::Membership(Membership { base: Slot(1), members });
+    let member = |n: u64| (NodeId(n), Member::new("host:1", Standing::Voter));
+    let payload = Payload::Membership(Membership::of(Policy::Paxos, [member(1), member(2)]));
     let ballot = Ballot { round: 7, node: NodeId(1) };
     let mut bytes = Vec::new();
     encode_record(&Record::Accept(Slot(5), Entry { ballot, payload }), &mut bytes);
-    let member_bytes = 8 + 1 + 4 + "host:1".len();
-    let second = bytes.len() - member_bytes;
+    let member_bytes = 8 + 1 + 8 + 4 + "host:1".len();
+    // Behind the members: how many were removed, and how many memberships led to this one.
+    let second = bytes.len() - 4 - 4 - member_bytes;
     (bytes, [second - member_bytes, second])
 }
 
