@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use paxos::codec::encode_record;
-use paxos::{Ballot, Entry, Member, Membership, Message, NodeId, Payload, Record, Slot};
+use paxos::{
+    Ancestor, Ballot, Base, Change, Entry, Member, Membership, Message, NodeId, Payload, Policy,
+    Record, Refusal, Slot, Standing,
+};
 use replica::{PeerMessage, encode_peer_message};
 use server::fuzzing::{append_frame, greetings};
 use std::fs;
@@ -32,9 +35,23 @@ const REQUESTS: &[&str] = &[
 ];
 
 fn membership() -> Membership {
-    let member = |voter| Member { address: "host:7000".into(), voter };
-    let members = [(NodeId(1), member(true)), (NodeId(2), member(false))].into();
-    Membership { base: Slot(3), members }
+    let member = |standing| Member::new("host:7000", standing);
+    let mut learner = member(Standing::Learner);
+    learner.replaces = Some(NodeId(3));
+    let members = [
+        (NodeId(1), member(Standing::Voter)),
+        (NodeId(2), learner),
+        (NodeId(3), member(Standing::Away)),
+    ];
+    let mut membership = Membership::of(Policy::Passive, members);
+    membership.base = Slot(3);
+    membership.removed = vec![NodeId(9)];
+    membership.history = vec![ancestor()];
+    membership
+}
+
+fn ancestor() -> Ancestor {
+    Ancestor { slot: Slot(1), ballot: Ballot { round: 1, node: NodeId(1) }, own_slot: Slot(2) }
 }
 
 fn entries() -> Vec<Entry> {
@@ -51,10 +68,21 @@ fn messages() -> Vec<PeerMessage> {
     let ballot = Ballot { round: 3, node: NodeId(2) };
     let (slot, decided, entries) = (Slot(5), Slot(4), entries());
     let messages = vec![
-        Message::Canvass { ballot },
+        Message::Canvass { ballot, membership: slot },
+        Message::Compacted { floor: slot },
+        Message::NotMember { slot, removed: true },
+        Message::TakeOver { ballot },
+        Message::Diverged { ballot, lineage: vec![ancestor()] },
         Message::CanvassReply { ballot, granted: true, promised: Ballot::ZERO },
         Message::Prepare { ballot, from: slot },
-        Message::Promise { ballot, from: slot, decided, last: slot, entries: entries.clone() },
+        Message::Promise {
+            ballot,
+            from: slot,
+            decided,
+            last: slot,
+            lineage: vec![ancestor()],
+            entries: entries.clone(),
+        },
         Message::Accept { ballot, first: slot, entries: entries.clone(), decided },
         Message::Accepted { ballot, upto: slot, gap: true },
         Message::Heartbeat { ballot, decided, window: slot, probe: 6 },
@@ -68,6 +96,11 @@ fn messages() -> Vec<PeerMessage> {
     let mut all: Vec<_> = messages.into_iter().map(PeerMessage::Paxos).collect();
     all.push(PeerMessage::Forward { command: Bytes::from_static(b"command") });
     all.push(PeerMessage::Join { node: NodeId(9), address: "host:7001".into() });
+    all.push(PeerMessage::Change { token: 3, change: Change::Remove { node: NodeId(9) } });
+    all.push(PeerMessage::Change { token: 4, change: Change::Lead { node: None } });
+    all.push(PeerMessage::ChangeRefused { token: 3, reason: Refusal::LastVoter });
+    all.push(PeerMessage::SnapshotAsk { slot: Slot(7), cursor: Bytes::from_static(b"cursor") });
+    all.push(PeerMessage::SnapshotChunk { chunk: Bytes::from_static(b"chunk") });
     all
 }
 
@@ -99,12 +132,19 @@ fn main() -> std::io::Result<()> {
 
     let accepts = entries().into_iter().map(|entry| Record::Accept(Slot(7), entry));
     let promise = Record::Promise(Ballot { round: 1, node: NodeId(1) });
-    let records = accepts.chain([promise, Record::Decided(Slot(7))]).map(|record| {
+    let membership = (Slot(5), membership());
+    let base = Record::Base(Base { slot: Slot(7), promised: Ballot::ZERO, membership });
+    let records = accepts.chain([promise, Record::Decided(Slot(7)), base]).map(|record| {
         let mut bytes = Vec::new();
         encode_record(&record, &mut bytes);
         bytes
     });
     write("log_records", &records.collect::<Vec<_>>())?;
+    let fixtures =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/store/tests/fixtures/snapshot-v1");
+    let chunk = |number| fs::read(fixtures.join(format!("chunk-{number}")));
+    let place = store::Cursor::start().encode();
+    write("snapshot_chunks", &[chunk(0)?, chunk(1)?, chunk(2)?, place])?;
 
     let calls = texts.iter().filter_map(|text| api::parse::parse_call(text).ok());
     let commands = calls.filter(|call| call.request.is_write()).map(|call| {

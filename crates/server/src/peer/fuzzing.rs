@@ -5,7 +5,7 @@ use super::greeting::{Greeting, Hello, refusal};
 use crate::folder::ClusterId;
 use bytes::{Bytes, BytesMut};
 use gateway::detect::PEER_MAGIC;
-use paxos::NodeId;
+use paxos::{NodeId, Policy};
 
 /// Takes the first payload off `buffer`.
 ///
@@ -42,7 +42,7 @@ pub fn greetings() -> Vec<Vec<u8>> {
     let expected = Some(NodeId(5));
     let hello = Hello { cluster: Some(cluster), node, expected, address: address.clone() };
     let stranger = Hello { cluster: None, expected: None, ..hello.clone() };
-    let mut framed = vec![Greeting { cluster, node, address }.encode()];
+    let mut framed = vec![Greeting { cluster, policy: Policy::Paxos, node, address }.encode()];
     for hello in [hello, stranger] {
         framed.push(hello.encode().split_off(PEER_MAGIC.len()));
     }
