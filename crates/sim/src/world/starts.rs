@@ -170,7 +170,8 @@ impl World {
             let is_led = |node: &Node| {
                 node.up.as_ref().is_some_and(|up| up.replica.core().leader().is_some())
             };
-            return self.nodes.iter().all(is_led)
+            return self.nodes.len() > 1
+                && self.nodes.iter().all(is_led)
                 && (0..self.nodes.len()).all(|node| self.all_others_take_part(node));
         }
         let mut memberships = self.nodes.iter().flat_map(|node| &node.memberships);
