@@ -23,8 +23,11 @@ pub(crate) struct Leadership {
     pub(crate) is_leading: bool,
     /// Everything up to here is decided at somebody who promised: to be learnt before leading.
     pub(crate) must_reach: Slot,
-    /// Who knows it.
-    reach_from: Option<NodeId>,
+    /// Who knows it, and by which memberships it came there.
+    reach_from: Option<(NodeId, Vec<Ancestor>)>,
+    /// Under the passive policy: up to here decided values have been fetched, though not all may be taken for
+    /// decided yet.
+    pub(crate) fetched: Slot,
     /// Whether the own promise is durable, so that this ballot is asked for at all.
     own_promise_durable: bool,
     /// Who is there: under the passive policy all of them must promise before this node leads.
@@ -131,6 +134,7 @@ impl Leadership {
             is_leading: false,
             must_reach: Slot::ZERO,
             reach_from: None,
+            fetched: Slot::ZERO,
             own_promise_durable: false,
             asked,
             begun_decided: Slot::ZERO,
@@ -234,6 +238,12 @@ impl Paxos {
         if l.ballot != ballot {
             return;
         }
+        if l.is_leading && decided > own_accepted {
+            // Slots that this leader has yet to propose in are decided, under a membership that came later than
+            // the one that elected it. It learns of them as a candidate.
+            self.step_down();
+            return;
+        }
         let Some(peer) = l.peers.get_mut(&from) else { return };
         peer.heard_tick = now;
         if peer.has_promised || peer.promise_next != slot {
@@ -254,7 +264,7 @@ impl Paxos {
         }
         if decided > l.must_reach {
             l.must_reach = decided;
-            l.reach_from = Some(from);
+            l.reach_from = Some((from, lineage));
         }
         // What was proposed already in this ballot is settled by the quorum that allowed it.
         let floor = if l.is_leading { own_accepted } else { own_decided };
@@ -275,16 +285,20 @@ impl Paxos {
     /// Under the passive policy: whether the log of `from` and this one have parted, because each went on without
     /// the other. It is told, and not asked to promise any more.
     ///
-    /// They have not if its last membership is known here, or if this candidate is the one that is behind.
+    /// They have not if its last membership is known here, or if this candidate is the one that is behind: it has
+    /// begun to follow the log of whoever told it so first, and of two that have parted it can follow one.
     fn tell_diverged(&mut self, from: NodeId, ballot: Ballot, theirs: &[Ancestor]) -> bool {
-        let own = self.latest_lineage();
-        let decided = self.membership.ancestor(self.membership_slot);
+        let latest = self.latest_lineage();
         let passive = self.membership.policy == Policy::Passive;
         let RoleState::Owning(l) = &mut self.role else { return false };
         let Some(last) = theirs.last().filter(|_| passive && l.ballot == ballot) else {
             return false;
         };
-        let is_behind = !l.is_leading && theirs.contains(&decided);
+        let reached = l.reach_from.as_ref().map(|(_, lineage)| lineage);
+        let ahead =
+            reached.filter(|lineage| latest.last().is_some_and(|own| lineage.contains(own)));
+        let own = ahead.filter(|_| !l.is_leading).cloned().unwrap_or(latest);
+        let is_behind = !l.is_leading && own.last().is_none_or(|own| theirs.contains(own));
         if own.contains(last) || is_behind {
             return false;
         }
@@ -340,14 +354,13 @@ impl Paxos {
             return;
         }
         let all_there = || l.asked.iter().all(|id| has_promised(*id) || !l.peers.contains_key(id));
-        if self.membership.policy == Policy::Passive
-            && !(has_promised(self.config.node) && all_there())
-        {
+        let must_wait = !has_promised(self.config.node) || !all_there();
+        if self.membership.policy == Policy::Passive && must_wait {
             return;
         }
         if self.decided < l.must_reach {
-            if let (Some(peer), false) = (l.reach_from, self.is_catching_up()) {
-                self.ask_catch_up(peer);
+            if let (Some((peer, _)), false) = (&l.reach_from, self.is_catching_up()) {
+                self.ask_catch_up(*peer);
             }
             return;
         }
@@ -356,6 +369,17 @@ impl Paxos {
             return;
         }
         self.lead();
+    }
+
+    /// Under the passive policy: how much of what was fetched up to `upto` may be taken for decided.
+    pub(crate) fn reached(&self, upto: Slot) -> Slot {
+        match &self.role {
+            RoleState::Owning(l) => {
+                let lineage = l.reach_from.as_ref().map_or(&[][..], |(_, lineage)| lineage);
+                tellable(upto, upto, lineage)
+            }
+            _ => upto,
+        }
     }
 
     fn lead(&mut self) {
@@ -634,7 +658,7 @@ impl Paxos {
             while peer.next <= *accepted
                 && peer.next >= log.first()
                 && peer.inflight_bytes < config.inflight_bytes_max
-                && !(peer.is_probing && !peer.inflight.is_empty())
+                && (!peer.is_probing || peer.inflight.is_empty())
             {
                 let (entries, bytes) = log.chunk(peer.next, *accepted, config.chunk_bytes_max);
                 let first = peer.next;

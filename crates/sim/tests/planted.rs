@@ -37,6 +37,8 @@ noticed! {
     evictions_by_opinion: Planted::Paxos(paxos::PlantedBug::EvictByOpinion), from 100;
     forgotten_suffixes: Planted::Paxos(paxos::PlantedBug::ForgetAcceptedSuffix), from 35;
     late_promises_that_decide: Planted::Paxos(paxos::PlantedBug::LatePromiseDecides), from 100;
+    any_ballots_value: Planted::Paxos(paxos::PlantedBug::AdoptAnyBallot), from 401;
+    stale_memberships: Planted::Paxos(paxos::PlantedBug::StaleMembershipStays), from 105;
     own_votes_before_the_disk: Planted::Paxos(paxos::PlantedBug::OwnVoteBeforePersisted), from 484;
     reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 61;
     cuts_before_the_store: Planted::Replica(replica::PlantedBug::CutBeforeStored), from 2;

@@ -163,7 +163,9 @@ impl World {
             let machine = &self.nodes[index_of(id)];
             machine.id == id && !machine.is_removed && !machine.is_damaged
         };
-        let spares = |id| is_whole(id) && id != self.nodes[victim].id;
+        // A wish may be granted long after it was made.
+        let stays = |id| !self.to_be_removed.contains(&id) && id != self.nodes[victim].id;
+        let spares = |id| is_whole(id) && stays(id);
         if self.plan.policy == Policy::Passive {
             // Who went on alone, and was not found out yet, has what nobody else has. And who has met no leader
             // since it started waits for all.
