@@ -121,6 +121,9 @@ pub enum Story {
     LateVoter,
 }
 
+/// A fault that can be left out: its name, and how.
+type Fault = (&'static str, fn(&mut Plan));
+
 /// One run's configuration. Times in microseconds of the simulated clock.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -287,7 +290,7 @@ impl Plan {
     }
 
     /// Faults that can be left out, each with how.
-    const FAULTS: [(&str, fn(&mut Plan)); 22] = [
+    const FAULTS: [Fault; 22] = [
         ("partition", |plan| plan.partition_every_us = u64::MAX),
         ("hold", |plan| plan.hold_every_us = u64::MAX),
         ("flicker", |plan| plan.flicker_every_us = u64::MAX),

@@ -174,6 +174,8 @@ struct World {
     final_reads: BTreeMap<u64, (usize, u64, Request)>,
     /// Documents that nodes that had parted from their group kept for somebody to look at (passive policy).
     kept: BTreeSet<String>,
+    /// Nodes whose removal an operator has wished for.
+    to_be_removed: BTreeSet<NodeId>,
     report: Report,
     /// Who plays the leader and who the follower in the plan's story.
     cast: (usize, usize),
@@ -222,6 +224,7 @@ impl World {
             phase: Phase::Chaos,
             final_reads: BTreeMap::new(),
             kept: BTreeSet::new(),
+            to_be_removed: BTreeSet::new(),
             report: Report::default(),
             cast: (0, 0),
             second: 0,

@@ -4,7 +4,7 @@ use super::{AUDITOR, Event, Phase, Report, World};
 use crate::checker::{Action, Operation};
 use crate::client::{COLLECTION, unanswered};
 use crate::node::Node;
-use api::{Call, Document, Options, Request, SearchOptions, Value};
+use api::{Call, Document, ErrorCode, Options, Request, SearchOptions, Value};
 use paxos::{Policy, Standing};
 use std::collections::BTreeSet;
 
@@ -58,7 +58,14 @@ impl World {
         number: u64,
         answer: Result<Value, api::Error>,
     ) -> Result<(), String> {
-        let Ok(answer) = answer else { return Ok(()) };
+        let answer = match answer {
+            Ok(answer) => answer,
+            // The collection was made by a part of the group that did not last.
+            Err(error) if error.code == ErrorCode::UnknownCollection && self.plan.may_part => {
+                Value::Array(Vec::new())
+            }
+            Err(_) => return Ok(()),
+        };
         let Some((node, start_us, request)) = self.final_reads.remove(&number) else {
             return Ok(());
         };
