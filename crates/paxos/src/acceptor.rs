@@ -161,6 +161,17 @@ impl Paxos {
         }
     }
 
+    /// The leader of `ballot` said that every slot up to `decided` is decided. Under load this node is always a little
+    /// behind that, so it is held against what was said before.
+    fn note_touch(&mut self, ballot: Ballot, decided: Slot) {
+        let told = match self.touch {
+            Some((of, slot)) if of == ballot => slot,
+            _ => decided,
+        };
+        self.touch = Some((ballot, told));
+        self.in_touch |= self.decided >= told && self.membership.is_active(self.config.node);
+    }
+
     pub(crate) fn on_heartbeat(
         &mut self,
         from: NodeId,
@@ -174,10 +185,7 @@ impl Paxos {
         }
         match self.membership.policy {
             Policy::Paxos => self.learn_decided(decided),
-            Policy::Passive => {
-                let is_active = self.membership.is_active(self.config.node);
-                self.in_touch |= self.decided >= decided && is_active;
-            }
+            Policy::Passive => self.note_touch(ballot, decided),
         }
         if self.accepted.next() < window && self.acceptor.catching_up.is_none() {
             self.ask_catch_up(from);

@@ -138,7 +138,8 @@ pub enum Output {
     },
     /// The group has gone on without this node.
     NotMember {
-        /// Whether it was removed by hand or replaced, so that it will not be let in again.
+        /// Whether it was removed by hand or replaced, so that it will not be let in again, as somebody says who
+        /// knows at least as late a membership.
         removed: bool,
     },
     /// The group has moved to a feature level that this version does not know. Nothing more is handed out.
@@ -266,6 +267,9 @@ pub struct Paxos {
     pub(crate) role: RoleState,
     /// Under the passive policy: a leader has shown this node, since it started, that it was waited for.
     pub(crate) in_touch: bool,
+    /// Under the passive policy: how much was decided, by a leader's word since this node started, and in which
+    /// ballot: once it knows all of that, and was not dropped in it, it is in touch.
+    pub(crate) touch: Option<(Ballot, Slot)>,
     /// Under the passive policy: an operator has said that nobody else holds anything newer.
     pub(crate) is_vouched_for: bool,
     /// Under the passive policy: this node went on apart from a group that it has met since.
@@ -316,6 +320,7 @@ impl Paxos {
             membership_slot,
             role: RoleState::Follower,
             in_touch: false,
+            touch: None,
             is_vouched_for: false,
             has_diverged: false,
             leader_known: false,
@@ -541,8 +546,9 @@ impl Paxos {
         self.on_membership();
         self.reads.on_membership();
         if was_member && !self.membership.members.contains_key(&self.config.node) {
-            let removed = self.membership.removed.contains(&self.config.node);
-            self.outputs.push(Output::NotMember { removed });
+            // A node that catches up may meet its removal and, later, that it was let in again: whether it is
+            // removed still, others say.
+            self.outputs.push(Output::NotMember { removed: false });
         }
     }
 

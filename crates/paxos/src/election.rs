@@ -214,8 +214,9 @@ impl Paxos {
 
     /// The group has gone on without this node, says somebody who knows a later membership.
     pub(crate) fn on_not_member(&mut self, slot: Slot, removed: bool) {
-        if slot > self.membership_slot {
-            self.in_touch = false;
+        let is_out = !self.membership.members.contains_key(&self.config.node);
+        if slot > self.membership_slot || (slot == self.membership_slot && is_out) {
+            (self.in_touch, self.touch) = (false, None);
             if let RoleState::Canvassing(canvass) = &mut self.role {
                 canvass.is_denied = true;
             }

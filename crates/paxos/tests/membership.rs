@@ -145,6 +145,10 @@ fn a_leader_that_decides_its_own_removal_hands_over() {
     // What is left is nodes 1 and 2, so nothing goes on without node 1.
     group.restart(1);
     group.run_all(100);
+    // It finds that it is out; whether that is for good it is told when it asks.
+    assert_eq!(group.node(3).not_member, Some(false));
+    group.join(group.leaders()[0], 3);
+    group.run_all(10);
     assert_eq!(group.node(3).not_member, Some(true));
     assert!(!group.is_leader(3));
     assert_eq!(standing(&group, 2, 3), None);

@@ -34,6 +34,13 @@ pub(crate) struct Changes {
     pub(crate) is_out: bool,
 }
 
+impl Changes {
+    /// Nothing under way, at a node that is out of the group or not.
+    pub(crate) fn new(is_out: bool) -> Changes {
+        Changes { is_out, ..Changes::default() }
+    }
+}
+
 impl Replica {
     /// Takes a client's wish in. It is answered once the membership shows that it came true.
     pub(crate) fn begin_change(

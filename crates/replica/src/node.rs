@@ -343,12 +343,13 @@ impl Replica {
             leader: None,
             leaderless_since: 0,
             seed: None,
-            changes: Changes::default(),
+            // Whether it is so still others have to say: it may have been let in again.
+            changes: Changes::new(is_removed),
             snapshots: Snapshots::default(),
             retention,
             is_disk_full: false,
             membership_told: None,
-            outputs: if is_removed { vec![Output::Removed] } else { Vec::new() },
+            outputs: Vec::new(),
             core_outputs: Vec::new(),
         }
     }

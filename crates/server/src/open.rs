@@ -42,8 +42,9 @@ impl Opening {
         let (journal, recovered) = self.open_log()?;
         let mut stores = Stores::open(&self.folder).map_err(|error| io_fatal(&error))?;
         let mut store = self.open_store(&mut stores, &recovered)?;
-        stores.remove_others().map_err(|error| io_fatal(&error))?;
         let started = replica::start(&journal, &recovered, &mut store)?;
+        // Not before it is sure that they are not needed.
+        stores.remove_others().map_err(|error| io_fatal(&error))?;
         tracing::info!(
             promised = %recovered.promised,
             floor = %recovered.floor,
@@ -132,5 +133,8 @@ fn move_into(path: &Path, folder: &Path) -> io::Result<()> {
 }
 
 fn io_fatal(error: &io::Error) -> Fatal {
-    Fatal::Engine(EngineError::Io(error.to_string()))
+    Fatal::Engine(match error.kind() {
+        io::ErrorKind::InvalidData => EngineError::Damaged(error.to_string()),
+        _ => EngineError::Io(error.to_string()),
+    })
 }

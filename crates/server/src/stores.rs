@@ -41,6 +41,9 @@ impl Stores {
                     |key: &str| value[key].as_str().filter(|n| is_store(n)).map(str::to_owned);
                 current = name("current").ok_or_else(damaged)?;
                 ready = name("ready");
+                if value["checksum"].as_str() != Some(&*checksum(&current, ready.as_deref())) {
+                    return Err(damaged());
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -111,9 +114,15 @@ impl Stores {
     }
 
     fn write(&self) -> io::Result<()> {
-        let value = json!({ "current": self.current, "ready": self.ready });
+        let checksum = checksum(&self.current, self.ready.as_deref());
+        let value = json!({ "current": self.current, "ready": self.ready, "checksum": checksum });
         write_durably(&self.folder, NAMES, format!("{value:#}\n").as_bytes())
     }
+}
+
+/// The CRC32C of the names, as hexadecimal digits: a name with a flipped bit would be that of an empty store.
+fn checksum(current: &str, ready: Option<&str>) -> String {
+    format!("{:08x}", crc32c::crc32c(format!("{current} {}", ready.unwrap_or("-")).as_bytes()))
 }
 
 /// Whether a folder of this name holds a store.
