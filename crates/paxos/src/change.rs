@@ -163,7 +163,9 @@ impl Paxos {
         let patience = u64::from(self.config.election_ticks_min);
         let is_ready = |node: &NodeId| {
             l.peers.get(node).is_some_and(|peer| {
+                // However few the slots are that it lacks: what was cut takes a snapshot, which takes its time.
                 peer.has_promised
+                    && peer.acked >= self.floor
                     && peer.acked.0 + lag >= self.accepted.0
                     && now - peer.heard_tick < patience
             })

@@ -237,9 +237,28 @@ impl Replica {
     /// The group has gone on without this node.
     pub(crate) fn on_not_member(&mut self, removed: bool) {
         if removed {
+            self.answer_own_removal();
             self.outputs.push(Output::Removed);
         } else {
             self.changes.is_out = true;
+        }
+    }
+}
+
+impl Replica {
+    /// Whoever asked this node to be removed is told before it stops.
+    fn answer_own_removal(&mut self) {
+        let me = self.paxos.node();
+        let removal = Change::Remove { node: me };
+        let asked = self.changes.wishes.iter().filter(|(_, wish)| wish.change == removal);
+        let asked: Vec<u64> = asked.map(|(token, _)| *token).collect();
+        let mut members = self.members_list();
+        let own_id = me.to_string();
+        members.retain(|member| {
+            member.as_document().and_then(|m| m.get_str("node").ok()) != Some(own_id.as_str())
+        });
+        for token in asked {
+            self.finish_change(token, Ok(Value::Array(members.clone())));
         }
     }
 }

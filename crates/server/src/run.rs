@@ -229,6 +229,11 @@ impl Startup<'_> {
             joining.abort();
         }
         let ended = ended.unwrap_or(Err(ServerError::Defect { part: "event loop" }));
+        if matches!(ended, Err(ServerError::Removed { .. })) {
+            // Whoever asked for it gets the answer.
+            closing.send_replace(true);
+            let _ = tokio::time::timeout(DRAIN_TIME, connections.count.clients_gone()).await;
+        }
         log.close();
         apply.close();
         readers.close();

@@ -179,6 +179,11 @@ impl Group {
         same_content(&self.addresses())
     }
 
+    /// A slot that a node tells of itself: `accepted`, `decided`, `applied`.
+    pub(crate) fn slot(&self, index: usize, name: &str) -> Option<i64> {
+        self.status(index).ok()?.as_document()?.get_i64(name).ok()
+    }
+
     fn status(&self, index: usize) -> Result<Value> {
         ask(&self.nodes[index].address, r#"["status"]"#)
     }

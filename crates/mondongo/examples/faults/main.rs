@@ -6,6 +6,7 @@
 //! node that every acknowledged write is there, took effect once, and that all nodes hold the same content
 //! at the same slot.
 
+mod catch_up;
 mod group;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
@@ -78,6 +79,10 @@ enum Fault {
         #[arg(long, default_value_t = 30)]
         times: u32,
     },
+    /// How fast a follower that was away catches up, by log and by snapshot; and what the disk does alone.
+    CatchUp(catch_up::CatchUpArguments),
+    /// Load while a follower is dead; prints the leader's memory each minute.
+    DeadFollower(catch_up::DeadFollowerArguments),
     /// Concurrent clients and faults drawn by lot, for minutes; their history is checked in windows.
     Soak(soak::SoakArguments),
 }
@@ -89,6 +94,10 @@ fn main() -> Result<()> {
     let folder = arguments.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
     let done = match &arguments.fault {
         Fault::PowerLoss { times } => runtime.block_on(power::run(&arguments, &folder, *times)),
+        Fault::CatchUp(how) => runtime.block_on(catch_up::catch_up(&arguments, &folder, how)),
+        Fault::DeadFollower(how) => {
+            runtime.block_on(catch_up::dead_follower(&arguments, &folder, how))
+        }
         Fault::Soak(soak) => soak::run(&arguments, &folder, soak),
         _ => runtime.block_on(run(&arguments, &folder)),
     };
@@ -120,7 +129,8 @@ async fn run(arguments: &Arguments, folder: &std::path::Path) -> Result<()> {
         }
         Fault::KillAll { times } => kill_all(&mut group, &load, times).await?,
         Fault::Join => join(&mut group, &load, folder).await?,
-        Fault::PowerLoss { .. } | Fault::Soak(_) => {}
+        // They have groups of their own.
+        Fault::PowerLoss { .. } | Fault::CatchUp(_) | Fault::DeadFollower(_) | Fault::Soak(_) => {}
     }
     finish(group, load).await
 }

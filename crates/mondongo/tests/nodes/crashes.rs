@@ -10,7 +10,7 @@ use std::time::Duration;
 const WRITERS: usize = 4;
 
 /// Writers that go on until they are told to stop, each through a client of its own.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     writers: Vec<std::thread::JoinHandle<u64>>,
@@ -18,7 +18,7 @@ struct Load {
 
 impl Load {
     /// Starts writers: number `w` writes the key `w-0`, `w-1`, … and counts each in a document.
-    fn start(group: &Group) -> Load {
+    pub(crate) fn start(group: &Group) -> Load {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let writers = (0..WRITERS)
             .map(|writer| {
@@ -33,7 +33,7 @@ impl Load {
     }
 
     /// Waits until `more` writes were acknowledged from now on.
-    fn wait_for_more(&self, more: u64) {
+    pub(crate) fn wait_for_more(&self, more: u64) {
         let wanted = self.acknowledged.load(Ordering::SeqCst) + more;
         wait_for("more acknowledged writes", || {
             let failed = self.writers.iter().any(std::thread::JoinHandle::is_finished);
@@ -43,7 +43,7 @@ impl Load {
     }
 
     /// Stops the writers; returns how many writes of each were acknowledged.
-    fn stop(self) -> Vec<u64> {
+    pub(crate) fn stop(self) -> Vec<u64> {
         self.stop.store(true, Ordering::SeqCst);
         self.writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
     }
@@ -75,17 +75,23 @@ fn bson(value: &Value) -> api::Document {
 
 fn start_group() -> Group {
     let group = Group::start(3);
-    let created = group.ask(0, &json!(["create", "counts", {"count": "int"}]));
-    assert_eq!(created[0], "ok", "{created}");
-    for writer in 0..WRITERS {
-        let document = json!({"_id": writer, "count": 0});
-        assert_eq!(group.ask(0, &json!(["insert", "counts", document]))[0], "ok");
-    }
+    prepare(&group);
     group
 }
 
+/// Makes what the writers count in.
+pub(crate) fn prepare(group: &Group) {
+    let leader = group.leader();
+    let created = group.ask(leader, &json!(["create", "counts", {"count": "int"}]));
+    assert_eq!(created[0], "ok", "{created}");
+    for writer in 0..WRITERS {
+        let document = json!({"_id": writer, "count": 0});
+        assert_eq!(group.ask(leader, &json!(["insert", "counts", document]))[0], "ok");
+    }
+}
+
 /// Checks through each node that every acknowledged write is there, once.
-fn check(group: &Group, counts: &[u64]) {
+pub(crate) fn check(group: &Group, counts: &[u64]) {
     for (number, node) in group.nodes.iter().enumerate() {
         // Until it answers: it may have restarted just now.
         group.ask(number, &json!(["read", "0-0"]));

@@ -54,6 +54,19 @@ impl SmallDisk {
         path
     }
 
+    /// Takes all the room but so much. Returns the file that holds it.
+    fn fill_but(&self, mebibytes: u64) -> PathBuf {
+        let path = self.place.path().join("filler");
+        let free = rustix::fs::statvfs(self.place.path()).expect("a file system");
+        let free_mib = (free.f_bavail * free.f_frsize) >> 20;
+        let mut file = File::create(&path).expect("a file");
+        let chunk = vec![7; 1 << 20];
+        for _ in mebibytes..free_mib {
+            file.write_all(&chunk).expect("there is room");
+        }
+        path
+    }
+
     fn remount(&self, how: &str) {
         let option = format!("remount,{how}");
         let status = Command::new("mount").args(["-o", &option]).arg(self.place.path()).status();
@@ -174,6 +187,46 @@ fn a_full_disk_is_told_and_loses_nothing() {
     group.start_node(victim, None);
     group.wait_for_voters(3);
     progress(&load, 100);
+    finish(load);
+}
+
+/// D17, spec 6: a leader with less room than it keeps in reserve hands over and takes no writes, stays up, and takes
+/// them again once there is room; clients go elsewhere.
+#[test]
+fn a_nearly_full_leader_hands_over_and_takes_no_writes_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount(384) else { return };
+    let mut group = Group::empty_with(&["--disk-reserve-mib", "48"]);
+    let victim = group.add_at(disk.folder(), None);
+    group.wait_for_voters(1);
+    group.add();
+    group.add();
+    group.wait_for_voters(3);
+    let told = group.member("lead", victim, &[&group.nodes[victim].address]);
+    assert!(told.is_ok(), "{told:?}");
+    let load = group.load(Settings::default());
+    progress(&load, 50);
+    let filler = disk.fill_but(24);
+    group.wait_for_log(victim, "the disk is full: this node takes no writes");
+    wait_for("another leader", || (group.leader() != victim).then_some(()));
+    let mut connection = Connection::open(&group.nodes[victim].address).expect("a connection");
+    let said = connection.ask(&json!(["write", "k", 1])).expect("an answer");
+    assert!(said[1].as_str().unwrap_or_default().starts_with("disk_full: "), "{said}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let only = [group.nodes[victim].address.clone()];
+        let client = client::Client::connect(&only, client::Options::default()).await;
+        let client = client.expect("a client");
+        client.write("k", 2_i64).await.expect("it goes to another member");
+    });
+    progress(&load, 100);
+    assert!(group.status(victim).is_some(), "it stays up");
+    fs::remove_file(filler).expect("there is room again");
+    group.wait_for_log(victim, "there is room on the disk again");
+    wait_for("the node to take writes", || {
+        let said = connection.ask(&json!(["write", "k", 3])).expect("an answer");
+        (said == json!(["ok", 3])).then_some(())
+    });
+    progress(&load, 50);
     finish(load);
 }
 

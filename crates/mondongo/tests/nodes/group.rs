@@ -4,6 +4,7 @@
 use crate::harness::network::Network;
 use crate::harness::workload::{Settings, Workload};
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     /// Where others are told that it is, if elsewhere.
     advertised: Option<String>,
     log: PathBuf,
+    /// Further variables of its environment.
+    pub(crate) environment: Vec<(OsString, OsString)>,
     process: Option<Child>,
 }
 
@@ -110,6 +113,29 @@ impl Group {
         Group { folder, nodes: Vec::new(), arguments: Vec::new(), network: None }
     }
 
+    /// A group of `count` voters whose nodes have these further arguments.
+    pub(crate) fn with_arguments(count: usize, arguments: &[&'static str]) -> Group {
+        let mut group = Group::empty_with(arguments);
+        group.fill(count);
+        group
+    }
+
+    /// No nodes yet; those to come have these further arguments.
+    pub(crate) fn empty_with(arguments: &[&'static str]) -> Group {
+        let mut group = Group::empty();
+        group.arguments = arguments.to_vec();
+        group
+    }
+
+    /// Gives `count` nodes their folders and addresses, and starts none of them.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        for _ in 0..count {
+            let number = self.nodes.len();
+            let folder = self.folder.path().join(format!("node{number}"));
+            self.reserve_at(folder, None);
+        }
+    }
+
     fn fill(&mut self, count: usize) {
         for _ in 0..count {
             self.add();
@@ -125,15 +151,21 @@ impl Group {
 
     /// The same with a folder, and where others are to be told that the node is.
     pub(crate) fn add_at(&mut self, folder: PathBuf, advertised: Option<String>) -> usize {
+        let number = self.reserve_at(folder, advertised);
+        let seed = (number > 0).then(|| self.nodes[0].address.clone());
+        self.start_node(number, seed.as_deref());
+        number
+    }
+
+    fn reserve_at(&mut self, folder: PathBuf, advertised: Option<String>) -> usize {
         let number = self.nodes.len();
         let log = self.folder.path().join(format!("node{number}.log"));
         let address = match &self.network {
             Some(network) => network.address(number),
             None => format!("127.0.0.1:{}", free_port()),
         };
-        self.nodes.push(Node { folder, address, advertised, log, process: None });
-        let seed = (number > 0).then(|| self.nodes[0].address.clone());
-        self.start_node(number, seed.as_deref());
+        let environment = Vec::new();
+        self.nodes.push(Node { folder, address, advertised, log, environment, process: None });
         number
     }
 
@@ -150,7 +182,7 @@ impl Group {
             command.args(&words[1..]).arg(program).env_remove("MONDONGO_LOG").stdin(Stdio::null());
         }
         command.arg("serve").arg(&node.folder).arg(&node.address).args(seed).stderr(log);
-        command.args(&self.arguments);
+        command.args(&self.arguments).envs(node.environment.iter().cloned());
         if let Some(advertised) = &node.advertised {
             command.args(["--advertise", advertised]);
         }
@@ -215,6 +247,39 @@ impl Group {
         fs::read_to_string(&self.nodes[number].log).unwrap_or_default()
     }
 
+    /// Waits until a node's log holds `words`.
+    pub(crate) fn wait_for_log(&self, number: usize, words: &str) {
+        let what = format!("node {number} to log {words:?}");
+        wait_for(&what, || self.log(number).contains(words).then_some(()));
+    }
+
+    /// The identity of a running node.
+    pub(crate) fn id(&self, number: usize) -> String {
+        wait_for("a node to tell its identity", || {
+            self.status(number)?["node"].as_str().map(str::to_owned)
+        })
+    }
+
+    /// The addresses of the members, as a node knows them, in order.
+    pub(crate) fn member_addresses(&self, number: usize) -> Option<Vec<String>> {
+        let status = self.status(number)?;
+        let members = status["members"].as_array()?.iter();
+        let mut all: Vec<String> =
+            members.filter_map(|m| Some(m["address"].as_str()?.to_owned())).collect();
+        all.sort();
+        Some(all)
+    }
+
+    /// Runs `mondongo member ACTION`, asking the node `asked`; what it printed, or its complaint.
+    pub(crate) fn member(
+        &self,
+        action: &str,
+        asked: usize,
+        node: &[&str],
+    ) -> Result<String, String> {
+        member(action, &self.nodes[asked].address, node)
+    }
+
     /// What a node says of itself, if it answers.
     pub(crate) fn status(&self, number: usize) -> Option<Value> {
         let mut connection = Connection::open(&self.nodes[number].address).ok()?;
@@ -272,6 +337,18 @@ impl Drop for Group {
                 eprintln!("--- log of node {number}\n{}", self.log(number));
             }
         }
+    }
+}
+
+/// Runs `mondongo member ACTION MEMBERS …`; what it printed, or its complaint.
+pub(crate) fn member(action: &str, members: &str, node: &[&str]) -> Result<String, String> {
+    let output = run(mondongo().args(["member", action, members]).args(node));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        Err(text(&output.stderr))
     }
 }
 

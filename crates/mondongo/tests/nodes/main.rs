@@ -1,11 +1,16 @@
 //! Nodes as real processes: what they serve, what they refuse, and what survives their crashes.
 
 mod crashes;
+mod damage;
 mod disks;
 mod faults;
 mod group;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod leadership;
+mod membership;
 mod partitions;
+mod passive;
 mod peers;
 mod serve;
+mod snapshots;

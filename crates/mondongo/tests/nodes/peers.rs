@@ -35,7 +35,7 @@ impl Hello {
         let text = |name: &str| status[name].as_str().expect("a text").to_owned();
         let cluster = u128::from_str_radix(&text("cluster"), 16).expect("hexadecimal");
         let expected = u64::from_str_radix(&text("node"), 16).expect("hexadecimal");
-        Hello { version: 1, cluster: cluster.to_be_bytes(), node: STRANGER, expected }
+        Hello { version: 2, cluster: cluster.to_be_bytes(), node: STRANGER, expected }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -107,7 +107,7 @@ fn strange_greetings_are_refused_and_told() {
         let address = &group.nodes[number].address;
         let good = || Hello::to(&group, number);
         for (hello, said) in [
-            (Hello { version: 2, ..good() }, "version 2"),
+            (Hello { version: 3, ..good() }, "speaks version 3"),
             (Hello { cluster: [7; 16], ..good() }, "this node belongs to cluster"),
             (Hello { expected: STRANGER + 1, ..good() }, "this node is"),
             (Hello { node: good().expected, ..good() }, "a copied folder cannot be used"),

@@ -240,7 +240,7 @@ fn a_folder_that_has_lost_its_log_or_is_of_another_version_is_refused() {
     let identity = folder.join("identity.json");
     let text = fs::read_to_string(&identity).expect("an identity");
     for (instead, reason) in [
-        (text.replace("\"format\": 1", "\"format\": 2"), "format version 2"),
+        (text.replace("\"format\": 2", "\"format\": 3"), "format version 3"),
         (text.replace("\"ready\"", "\"perhaps\""), "stage"),
         (text[..text.len() / 2].to_string(), "no JSON"),
     ] {
