@@ -19,7 +19,10 @@ pub(crate) struct Options {
 /// # Errors
 /// If a command fails; tests that have nothing to do with expectations still may.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    step("fmt", "cargo fmt --all", || must_succeed(&mut cargo("fmt --all")))?;
+    step("fmt", "cargo fmt --all, and in fuzz/", || {
+        must_succeed(&mut cargo("fmt --all"))?;
+        must_succeed(&mut cargo("fmt --manifest-path fuzz/Cargo.toml"))
+    })?;
     let which = match &options.package {
         Some(package) => format!("--package {package}"),
         None => "--workspace".into(),

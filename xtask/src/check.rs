@@ -36,7 +36,7 @@ enum Step {
 impl Step {
     fn about(self) -> String {
         match self {
-            Step::Fmt => "cargo fmt --all --check".into(),
+            Step::Fmt => "cargo fmt --all --check, and in fuzz/".into(),
             Step::Clippy => "cargo clippy --workspace --all-targets -- -D warnings".into(),
             Step::Doc => "cargo doc --workspace --no-deps, with RUSTDOCFLAGS=-Dwarnings".into(),
             Step::Test => "cargo test --workspace".into(),
@@ -48,7 +48,10 @@ impl Step {
 
     fn run(self) -> Result<()> {
         match self {
-            Step::Fmt => must_succeed(&mut cargo("fmt --all --check")),
+            Step::Fmt => {
+                must_succeed(&mut cargo("fmt --all --check"))?;
+                must_succeed(&mut cargo("fmt --manifest-path fuzz/Cargo.toml --check"))
+            }
             Step::Clippy => {
                 must_succeed(&mut cargo("clippy --workspace --all-targets -- -D warnings"))
             }

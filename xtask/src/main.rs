@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask check | bless | sim | soak | model`.
+//! The project's own commands: `cargo xtask check | bless | sim | soak | model | fuzz`.
 //!
 //! Checking never edits; editing is another verb (`bless`). Invariant of absence: nothing here is needed
 //! to build or run MondongoDB, and no check lives here that `cargo test` could do (see `tests/tidy`).
 
 mod bless;
 mod check;
+mod fuzz;
 mod model_check;
 mod soak;
 mod step;
@@ -31,6 +32,8 @@ enum Command {
     Soak(soak::Options),
     /// Explores every state of the model of the protocol; the quick configurations if none is named.
     Model(model_check::Options),
+    /// Gives random bytes to every parser of bytes from outside.
+    Fuzz(fuzz::Options),
     /// Plays simulated worlds; `cargo xtask sim --help` says how.
     #[command(disable_help_flag = true)]
     Sim {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bless(options) => bless::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Model(options) => model_check::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Sim { arguments } => {
             sim::cli::run_arguments(&arguments).map_err(|what| anyhow!(what))
         }

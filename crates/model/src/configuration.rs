@@ -171,10 +171,18 @@ impl Configuration {
             },
             Configuration {
                 name: "settled",
-                about: "as the implementation: no change before an entry of one's own is decided; one crash, two changes",
+                about: "no change before an entry of one's own is decided, as in the code; two changes",
                 slots: 4,
-                crashes: 1,
                 changes: 2,
+                settled_first: true,
+                ..full.clone()
+            },
+            Configuration {
+                name: "crash-settled",
+                about: "as settled, with one crash; one change, three slots",
+                slots: 3,
+                crashes: 1,
+                changes: 1,
                 settled_first: true,
                 ..full
             },

@@ -250,13 +250,18 @@ impl Paxos {
     pub(crate) fn ask_catch_up(&mut self, peer: NodeId) {
         let again = self.now + u64::from(self.config.retransmit_ticks);
         self.acceptor.catching_up = Some((peer, again));
-        let from = match self.role {
-            RoleState::Follower if self.membership.policy == Policy::Passive => {
-                self.accepted.next()
-            }
-            _ => self.decided.next(),
-        };
+        let from = self.caught_up().next();
         self.send(peer, Message::CatchUp { from });
+    }
+
+    /// Up to where decided values need not be fetched. Under the passive policy more may be here than can be taken
+    /// for decided yet.
+    fn caught_up(&self) -> Slot {
+        match (self.membership.policy, &self.role) {
+            (Policy::Passive, RoleState::Follower) => self.accepted,
+            (Policy::Passive, RoleState::Owning(l)) => self.decided.max(l.fetched),
+            _ => self.decided,
+        }
     }
 
     /// Whether decided entries are being asked for.
@@ -329,15 +334,17 @@ impl Paxos {
         }
         self.acceptor.catching_up = None;
         // Under the passive policy a follower waits to be told what is decided (see `tellable` in `leader.rs`).
-        let waits = self.membership.policy == Policy::Passive
-            && matches!(self.role, RoleState::Follower)
-            && from == self.promised.node;
+        let waits =
+            self.membership.policy == Policy::Passive && matches!(self.role, RoleState::Follower);
+        if waits && from != self.promised.node {
+            return;
+        }
         let mut slot = first;
         for entry in entries {
             if waits && slot == self.accepted.next() {
                 let ballot = self.promised;
                 self.accept(slot, Entry { ballot, payload: entry.payload });
-            } else if !waits && slot == self.decided.next() {
+            } else if !waits && slot == self.caught_up().next() {
                 self.adopt_decided(slot, entry);
             }
             slot = slot.next();
@@ -351,11 +358,7 @@ impl Paxos {
     }
 
     fn ask_catch_up_further(&mut self, peer: NodeId, first: Slot, after: Slot) {
-        let end = match self.role {
-            RoleState::Follower if self.membership.policy == Policy::Passive => self.accepted,
-            _ => self.decided,
-        };
-        let progressed = after > first && after == end.next();
+        let progressed = after > first && after == self.caught_up().next();
         if progressed && self.wants_catch_up() {
             self.ask_catch_up(peer);
         }
@@ -383,7 +386,16 @@ impl Paxos {
             self.log.put(slot, entry.clone());
             self.persistence.add(Record::Accept(slot, entry));
         }
-        self.accepted = self.accepted.max(slot);
-        self.decide_upto(slot);
+        let mut upto = slot;
+        if self.membership.policy == Policy::Passive {
+            upto = self.reached(slot);
+            if let RoleState::Owning(l) = &mut self.role {
+                l.fetched = slot;
+            }
+        }
+        if upto > self.decided {
+            self.accepted = self.accepted.max(upto);
+            self.decide_upto(upto);
+        }
     }
 }

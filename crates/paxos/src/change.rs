@@ -96,7 +96,9 @@ impl Paxos {
     pub(crate) fn tick_changes(&mut self) {
         self.tick_handover();
         let is_out = self.is_out();
-        if (is_out || self.is_disk_stalled()) && self.begin_handover(None).is_err() && is_out {
+        let should_go = is_out || self.is_disk_stalled();
+        let has_nobody = should_go && self.begin_handover(None).is_err();
+        if is_out && has_nobody {
             self.step_down();
             return;
         }

@@ -402,9 +402,11 @@ impl Reader {
         let mut members = BTreeMap::new();
         for _ in 0..count {
             let node = self.node("member")?;
-            if members.insert(node, self.member()?).is_some() {
-                return Err(Malformed { what: "member twice" });
+            // In order of id, so that one membership has one encoding; and nobody twice.
+            if members.last_key_value().is_some_and(|(last, _)| *last >= node) {
+                return Err(Malformed { what: "order of members" });
             }
+            members.insert(node, self.member()?);
         }
         let count = self.u32("removed count")? as usize;
         self.need(count.saturating_mul(8), "removed count")?;

@@ -1,5 +1,7 @@
 //! The owner of a ballot: phase 1, phase 2, and what its followers have.
 
+mod phase1;
+
 use crate::config::PlantedBug;
 use crate::core::{MemberStatus, Output, Paxos, ProposalId, RoleState};
 use crate::membership::{Ancestor, Membership, Policy};
@@ -23,8 +25,11 @@ pub(crate) struct Leadership {
     pub(crate) is_leading: bool,
     /// Everything up to here is decided at somebody who promised: to be learnt before leading.
     pub(crate) must_reach: Slot,
-    /// Who knows it.
-    reach_from: Option<NodeId>,
+    /// Who knows it, and by which memberships it came there.
+    reach_from: Option<(NodeId, Vec<Ancestor>)>,
+    /// Under the passive policy: up to here decided values have been fetched, though not all may be taken for
+    /// decided yet.
+    pub(crate) fetched: Slot,
     /// Whether the own promise is durable, so that this ballot is asked for at all.
     own_promise_durable: bool,
     /// Who is there: under the passive policy all of them must promise before this node leads.
@@ -131,6 +136,7 @@ impl Leadership {
             is_leading: false,
             must_reach: Slot::ZERO,
             reach_from: None,
+            fetched: Slot::ZERO,
             own_promise_durable: false,
             asked,
             begun_decided: Slot::ZERO,
@@ -175,237 +181,6 @@ pub(crate) struct Told {
     pub(crate) last: Slot,
     pub(crate) lineage: Vec<Ancestor>,
     pub(crate) entries: Vec<Entry>,
-}
-
-/// Phase 1.
-impl Paxos {
-    /// Starts asking newcomers, after the membership has changed or a ballot was made.
-    pub(crate) fn on_membership(&mut self) {
-        let (others, now, next) = (self.others(), self.now, self.decided.next());
-        let Paxos { membership, membership_slot: slot, outputs, .. } = self;
-        if let RoleState::Owning(l) = &mut self.role {
-            for node in l.peers.keys().filter(|node| !membership.members.contains_key(node)) {
-                let removed = membership.removed.contains(node);
-                let message = Message::NotMember { slot: *slot, removed };
-                outputs.push(Output::Send { to: *node, message });
-            }
-            l.peers.retain(|node, _| membership.members.contains_key(node));
-            for node in others {
-                l.peers.entry(node).or_insert_with(|| Peer::new(next, now));
-            }
-        }
-    }
-
-    /// Sends the questions of phase 1 once the own promise is durable; leads once they are answered.
-    pub(crate) fn flush_preparing(&mut self) {
-        let durable = self.persistence.is_done(self.promise_id);
-        let RoleState::Owning(l) = &mut self.role else { return };
-        if l.is_leading {
-            return;
-        }
-        if durable && !l.own_promise_durable {
-            l.own_promise_durable = true;
-            self.ask_promises();
-        }
-        self.try_lead();
-    }
-
-    /// Asks for their promise all who have not given it.
-    fn ask_promises(&mut self) {
-        let RoleState::Owning(l) = &self.role else { return };
-        let ballot = l.ballot;
-        let missing: Vec<(NodeId, Slot)> = (l.peers.iter())
-            .filter(|(_, peer)| !peer.has_promised)
-            .map(|(node, peer)| (*node, peer.promise_next))
-            .collect();
-        for (node, from) in missing {
-            self.send(node, Message::Prepare { ballot, from });
-        }
-    }
-
-    pub(crate) fn on_promise(&mut self, from: NodeId, ballot: Ballot, told: Told) {
-        let Told { slot, decided, last, lineage, entries } = told;
-        if self.tell_diverged(from, ballot, &lineage) {
-            return;
-        }
-        let any = self.config.is_planted(PlantedBug::AdoptAnyBallot);
-        let (now, own_decided, own_accepted) = (self.now, self.decided, self.accepted);
-        let RoleState::Owning(l) = &mut self.role else { return };
-        if l.ballot != ballot {
-            return;
-        }
-        let Some(peer) = l.peers.get_mut(&from) else { return };
-        peer.heard_tick = now;
-        if peer.has_promised || peer.promise_next != slot {
-            return;
-        }
-        let mut next = slot.max(decided.next());
-        let mut told = Vec::new();
-        for entry in entries {
-            told.push((next, entry));
-            next = next.next();
-        }
-        peer.promise_next = next;
-        peer.has_promised = next > last;
-        let complete = peer.has_promised;
-        if complete {
-            peer.acked = decided;
-            peer.rewind(decided.min(own_accepted).next(), now);
-        }
-        if decided > l.must_reach {
-            l.must_reach = decided;
-            l.reach_from = Some(from);
-        }
-        // What was proposed already in this ballot is settled by the quorum that allowed it.
-        let floor = if l.is_leading { own_accepted } else { own_decided };
-        for (slot, entry) in told {
-            if slot > floor {
-                l.recover(slot, entry, any);
-            }
-        }
-        if !complete {
-            self.send(from, Message::Prepare { ballot, from: next });
-        } else if self.config.is_planted(PlantedBug::LatePromiseDecides) && self.is_leading() {
-            // Wrong: what is decided may have been decided in a later ballot, with another value than
-            // the one proposed here.
-            self.decide_as_leader(decided.min(self.accepted));
-        }
-    }
-
-    /// Under the passive policy: whether the log of `from` and this one have parted, because each went on without
-    /// the other. It is told, and not asked to promise any more.
-    ///
-    /// They have not if its last membership is known here, or if this candidate is the one that is behind.
-    fn tell_diverged(&mut self, from: NodeId, ballot: Ballot, theirs: &[Ancestor]) -> bool {
-        let own = self.latest_lineage();
-        let decided = self.membership.ancestor(self.membership_slot);
-        let passive = self.membership.policy == Policy::Passive;
-        let RoleState::Owning(l) = &mut self.role else { return false };
-        let Some(last) = theirs.last().filter(|_| passive && l.ballot == ballot) else {
-            return false;
-        };
-        let is_behind = !l.is_leading && theirs.contains(&decided);
-        if own.contains(last) || is_behind {
-            return false;
-        }
-        l.asked.remove(&from);
-        self.send(from, Message::Diverged { ballot, lineage: own });
-        true
-    }
-
-    /// The membership that this leader proposed last, or else the one that governs, and its slot.
-    pub(crate) fn latest_membership(&self) -> (Slot, &Membership) {
-        let RoleState::Owning(l) = &self.role else { return self.membership() };
-        let proposed = l.undecided_memberships.back();
-        match proposed.and_then(|slot| self.log.get(*slot).map(|entry| (*slot, entry))) {
-            Some((slot, Entry { payload: Payload::Membership(membership), .. })) => {
-                (slot, membership)
-            }
-            _ => self.membership(),
-        }
-    }
-
-    fn latest_lineage(&self) -> Vec<Ancestor> {
-        let (slot, membership) = self.latest_membership();
-        membership.lineage(slot)
-    }
-
-    /// The first slot of which this leader does not know that everybody whom the governing membership waits for
-    /// holds it as it stands here.
-    pub(crate) fn first_uncommon(&self, l: &Leadership) -> Slot {
-        let common = |id: NodeId| match l.peers.get(&id) {
-            Some(peer) if peer.has_promised => peer.acked.max(l.begun_decided),
-            Some(_) => l.begun_decided,
-            None => self.accepted,
-        };
-        self.membership.active().map(common).min().unwrap_or(self.decided).next()
-    }
-
-    /// A node that should have promised this ballot has not, or no longer.
-    pub(crate) fn ask_promise_again(&mut self, from: NodeId, promised: Ballot) {
-        let (now, next) = (self.now, self.decided.next());
-        if let RoleState::Owning(l) = &mut self.role
-            && promised < l.ballot
-            && let Some(peer) = l.peers.get_mut(&from)
-            && peer.has_promised
-        {
-            *peer = Peer::new(next, now);
-        }
-    }
-
-    fn try_lead(&mut self) {
-        let RoleState::Owning(l) = &self.role else { return };
-        let has_promised = |id| l.has_promised(id);
-        if !self.membership.may_elect(has_promised) {
-            return;
-        }
-        let all_there = || l.asked.iter().all(|id| has_promised(*id) || !l.peers.contains_key(id));
-        if self.membership.policy == Policy::Passive
-            && !(has_promised(self.config.node) && all_there())
-        {
-            return;
-        }
-        if self.decided < l.must_reach {
-            if let (Some(peer), false) = (l.reach_from, self.is_catching_up()) {
-                self.ask_catch_up(peer);
-            }
-            return;
-        }
-        if !self.may_lead() {
-            self.step_down();
-            return;
-        }
-        self.lead();
-    }
-
-    fn lead(&mut self) {
-        assert!(
-            self.accepted == self.decided,
-            "nothing is accepted yet in a ballot before phase 2"
-        );
-        let any = self.config.is_planted(PlantedBug::AdoptAnyBallot);
-        let forget = self.config.is_planted(PlantedBug::ForgetAcceptedSuffix);
-        let RoleState::Owning(l) = &mut self.role else { return };
-        let mut slot = self.decided.next();
-        while let Some(entry) = self.log.get(slot) {
-            l.recover(slot, entry.clone(), any);
-            slot = slot.next();
-        }
-        if forget {
-            l.recovered.clear();
-        }
-        l.is_leading = true;
-        l.begun_decided = self.decided;
-        self.in_touch = true;
-        l.changed_tick = self.now;
-        l.heartbeat_tick = self.now;
-        self.leader_known = true;
-        let passive = self.membership.policy == Policy::Passive;
-        for (node, peer) in &mut l.peers {
-            // Under the passive policy whoever has not answered by now is not waited for.
-            let is_missing = passive && !peer.has_promised && self.membership.is_active(*node);
-            peer.heard_tick = if is_missing { 0 } else { self.now };
-        }
-        self.send_heartbeats();
-    }
-
-    /// Gives up any ballot of one's own; what waited is refused.
-    pub(crate) fn step_down(&mut self) {
-        let was_leading = self.is_leading();
-        let role = core::mem::replace(&mut self.role, RoleState::Follower);
-        if let RoleState::Owning(l) = role {
-            for (id, _) in l.waiting {
-                self.outputs.push(Output::Refused { id, leader: None });
-            }
-        }
-        if was_leading {
-            // It knows better than anybody that this leader is gone.
-            self.leader_known = false;
-            self.leader_heard_tick =
-                self.now.saturating_sub(u64::from(self.config.election_ticks_min));
-            self.reads.on_step_down(self.now);
-        }
-    }
 }
 
 /// Phase 2.
@@ -634,7 +409,7 @@ impl Paxos {
             while peer.next <= *accepted
                 && peer.next >= log.first()
                 && peer.inflight_bytes < config.inflight_bytes_max
-                && !(peer.is_probing && !peer.inflight.is_empty())
+                && (!peer.is_probing || peer.inflight.is_empty())
             {
                 let (entries, bytes) = log.chunk(peer.next, *accepted, config.chunk_bytes_max);
                 let first = peer.next;

@@ -234,8 +234,9 @@ impl Membership {
             Change::Evict { node } => next.evict(*node)?,
             Change::Lead { .. } => {}
         }
-        let heard = |id| view(id).is_heard;
-        if next.policy == Policy::Paxos && !next.has_quorum(heard) {
+        // Whoever is only taken for alive because this leader is new does not count.
+        let follows = |id| view(id).is_following;
+        if next.policy == Policy::Paxos && !next.has_quorum(follows) {
             return Err(Refusal::UnsafeQuorum);
         }
         Ok(next)

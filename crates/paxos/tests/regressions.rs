@@ -523,9 +523,35 @@ fn a_late_promise_decides_nothing_by_itself() {
         }
         assert!(group.is_leader(1));
         group.propose(1, 1, "heard by nobody");
-        group.step(1, Input::Message { from: id(4), message: promise(Slot(9)) });
+        let accepted = group.node(1).core.status().accepted;
+        group.step(1, Input::Message { from: id(4), message: promise(accepted) });
         group.commands(1).is_empty()
     });
+}
+
+/// A leader that decides again a membership which its predecessor had decided may be told by those of the new quorum
+/// that more has been decided under it. It must not propose there.
+#[test]
+fn a_leader_told_of_slots_decided_beyond_its_own_steps_down() {
+    let mut group = Group::new(5, None);
+    let (ballot, from) = prepare_of(&mut group, 1, &[2, 3]);
+    let promise = |decided| Message::Promise {
+        ballot,
+        from,
+        decided,
+        last: decided,
+        lineage: Vec::new(),
+        entries: Vec::new(),
+    };
+    for node in [2, 3] {
+        group.step(1, Input::Message { from: id(node), message: promise(Slot(1)) });
+    }
+    assert!(group.is_leader(1));
+    let accepted = group.node(1).core.status().accepted;
+    group.step(1, Input::Message { from: id(4), message: promise(Slot(9)) });
+    assert!(!group.is_leader(1));
+    group.propose(1, 1, "a");
+    assert_eq!(group.node(1).core.status().accepted, accepted);
 }
 
 /// An outdated leader had something accepted where a later one decided something else.

@@ -1,5 +1,6 @@
 //! The core's records in a write-ahead log, and the entries back out of it.
 
+use crate::node::PlantedBug;
 use bytes::Bytes;
 use paxos::codec::{decode_record, encode_record};
 use paxos::{Ballot, Base, Durable, Entry, Membership, Payload, Record, Slot};
@@ -69,6 +70,7 @@ pub struct Journal<D: Disk> {
     log: Log<D>,
     index: Index,
     scratch: Vec<u8>,
+    planted: Option<PlantedBug>,
 }
 
 impl<D: Disk> Journal<D> {
@@ -86,7 +88,7 @@ impl<D: Disk> Journal<D> {
         index.finish()?;
         let (promised, decided) = (index.promised, index.decided);
         let recovered = Recovered { promised, decided, last: index.last(), floor: index.floor };
-        Ok((Journal { log, index, scratch: Vec::new() }, recovered, recovery))
+        Ok((Journal { log, index, scratch: Vec::new(), planted: None }, recovered, recovery))
     }
 
     /// Writes the first entry of a new group: its founder takes part, alone. Durable on return.
@@ -138,7 +140,10 @@ impl<D: Disk> Journal<D> {
         }
         let base = Base {
             slot: upto,
-            promised: self.index.promised,
+            promised: match self.planted {
+                Some(PlantedBug::BaseWithoutPromise) => Ballot::ZERO,
+                _ => self.index.promised,
+            },
             membership: self.index.membership_at(upto),
         };
         self.append(&[Record::Base(base)])?;
@@ -153,6 +158,11 @@ impl<D: Disk> Journal<D> {
     /// The last slot that holds an entry, or that a snapshot stands for.
     pub fn last(&self) -> Slot {
         self.index.last()
+    }
+
+    /// Leaves out a safety line, for a test that must notice it.
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.planted = Some(bug);
     }
 
     /// The entries up to this slot are not in the log.

@@ -33,6 +33,6 @@ mod writes;
 pub use crate::bytes::{decode_peer_message, encode_peer_message};
 pub use crate::journal::{Journal, JournalError, Recovered};
 pub use crate::message::PeerMessage;
-pub use crate::node::{Config, Effect, Input, Output, Replica, RequestId};
+pub use crate::node::{Config, Effect, Input, Output, PlantedBug, Replica, RequestId};
 pub use crate::snapshots::Imported;
 pub use crate::start::{StartError, Started, start};

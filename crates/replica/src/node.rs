@@ -45,6 +45,27 @@ pub struct Config {
     pub log_retain_bytes: u64,
     /// About how many bytes one chunk of a snapshot takes.
     pub snapshot_chunk_bytes: usize,
+    /// A safety line switched off, so that a test can show that it is needed. `None` in every node that holds
+    /// data.
+    pub planted: Option<PlantedBug>,
+}
+
+/// A safety line of this crate that tests can switch off, to show that a test notices.
+/// `docs/design/planted-bugs.md` names the test for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// The log is cut as soon as entries are handed out, not once the store holds them durably.
+    CutBeforeStored,
+    /// A cut log does not say again what was promised.
+    BaseWithoutPromise,
+    /// A snapshot becomes the store before the log says that it stands for the slots before.
+    StoreBeforeLog,
+}
+
+impl PlantedBug {
+    /// All of them.
+    pub const ALL: [PlantedBug; 3] =
+        [PlantedBug::CutBeforeStored, PlantedBug::BaseWithoutPromise, PlantedBug::StoreBeforeLog];
 }
 
 impl Config {
@@ -62,6 +83,7 @@ impl Config {
             down_ticks: 100,
             log_retain_bytes: 256 << 20,
             snapshot_chunk_bytes: 1 << 20,
+            planted: None,
         }
     }
 }

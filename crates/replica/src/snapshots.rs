@@ -10,7 +10,7 @@
 //! 2. The log is cut only up to slots that the store holds durably.
 
 use crate::message::PeerMessage;
-use crate::node::{Output, Replica};
+use crate::node::{Output, PlantedBug, Replica};
 use bytes::Bytes;
 use paxos::codec::decode_membership;
 use paxos::{Membership, NodeId, Slot};
@@ -158,6 +158,9 @@ impl Replica {
         self.paxos.step(paxos::Input::Installed { slot, membership });
         if self.paxos.status().decided == slot {
             self.snapshots.switching = Some(slot);
+            if self.config.planted == Some(PlantedBug::StoreBeforeLog) {
+                self.outputs.push(Output::SwitchStore { slot });
+            }
         } else {
             // A leader needs none.
             self.outputs.push(Output::BeginImport);
@@ -168,7 +171,9 @@ impl Replica {
     pub(crate) fn on_installed(&mut self, slot: Slot) {
         assert!(slot > self.delivered, "a snapshot stands for what was not handed out");
         self.delivered = slot;
-        self.outputs.push(Output::SwitchStore { slot });
+        if self.config.planted != Some(PlantedBug::StoreBeforeLog) {
+            self.outputs.push(Output::SwitchStore { slot });
+        }
     }
 
     /// The store is the snapshot now.
@@ -233,7 +238,9 @@ impl Replica {
         let retain = self.config.log_retain_bytes;
         let held = self.snapshots.leases.keys().next().copied();
         let held = held.filter(|_| self.retention.bytes() < HELD_TIMES_MAX * retain);
-        let upto = held.unwrap_or(self.stored).min(self.stored);
+        let cuts_early = self.config.planted == Some(PlantedBug::CutBeforeStored);
+        let stored = if cuts_early { self.delivered } else { self.stored };
+        let upto = held.unwrap_or(stored).min(stored);
         if let Some(upto) = self.retention.cut(upto) {
             self.outputs.push(Output::Cut { upto });
             self.paxos.step(paxos::Input::Compacted(upto));

@@ -19,6 +19,18 @@ pub(crate) struct Current {
     pub(crate) attempt: u64,
 }
 
+impl Current {
+    /// The value that it is to write.
+    pub(crate) fn value(&self) -> Option<&str> {
+        match &self.call.request {
+            Request::Write { value, .. }
+            | Request::Swap { value, .. }
+            | Request::Cas { value, .. } => value.as_str(),
+            _ => None,
+        }
+    }
+}
+
 /// What an answer means for the checkers.
 pub(crate) enum Meaning {
     /// For the history of a key.

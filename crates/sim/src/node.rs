@@ -46,7 +46,8 @@ pub(crate) struct Node {
     pub(crate) is_failing: bool,
     /// The memberships that it held when it last was up, decided or not.
     pub(crate) memberships: Vec<Membership>,
-    /// Where its log ended before the last flush: damage behind that cannot be told from a torn write.
+    /// Where its log ended before the last flush that is sure to be there: damage behind that cannot be told from
+    /// a torn write.
     pub(crate) last_flush: wal::Position,
     founds: bool,
 }
@@ -195,6 +196,9 @@ impl Node {
         let started = replica::start(&journal, &recovered, &mut store)
             .map_err(|e| wrong(format!("cannot start: {e}")))?;
         let decided = started.durable.decided;
+        if let Some(Planted::Replica(bug)) = plan.planted {
+            journal.plant(bug);
+        }
         let log_bytes = if recovery.records == 0 { 0 } else { journal.log().bytes_on_disk() };
         let replica = Replica::new(self.config(plan), started.durable, log_bytes);
         self.up = Some(Up {
@@ -252,6 +256,10 @@ impl Node {
         let mut config = Config::new(paxos, random.u64(..), session, self.address());
         config.log_retain_bytes = plan.log_retain_bytes;
         config.snapshot_chunk_bytes = plan.snapshot_chunk_bytes;
+        config.planted = match plan.planted {
+            Some(Planted::Replica(bug)) => Some(bug),
+            _ => None,
+        };
         config
     }
 
@@ -300,15 +308,18 @@ impl Up {
                     last = Some(id);
                 }
                 LogWork::Cut(upto) => {
-                    self.last_flush = self.journal.log().durable_end();
+                    let begins = self.journal.log().durable_end();
                     self.journal.cut(upto)?;
+                    self.last_flush = begins;
                 }
             }
         }
-        if self.journal.log().buffered_bytes() > 0 {
-            self.last_flush = self.journal.log().durable_end();
-        }
+        let begins = self.journal.log().durable_end();
+        let is_new = self.journal.log().buffered_bytes() > 0;
         self.journal.flush()?;
+        if is_new {
+            self.last_flush = begins;
+        }
         Ok(last)
     }
 }

@@ -12,8 +12,28 @@ use paxos::Policy;
 pub enum Planted {
     /// One of the consensus core.
     Paxos(paxos::PlantedBug),
+    /// One of a node's brain.
+    Replica(replica::PlantedBug),
     /// One of the log.
     Wal(wal::PlantedBug),
+}
+
+impl Planted {
+    /// All that a world can have.
+    pub fn all() -> impl Iterator<Item = Planted> {
+        let of_paxos = paxos::PlantedBug::ALL.into_iter().map(Planted::Paxos);
+        let of_replica = replica::PlantedBug::ALL.into_iter().map(Planted::Replica);
+        of_paxos.chain(of_replica).chain(wal::PlantedBug::ALL.into_iter().map(Planted::Wal))
+    }
+
+    /// Its name, as in `docs/design/planted-bugs.md`.
+    pub fn name(self) -> String {
+        match self {
+            Planted::Paxos(bug) => format!("{bug:?}"),
+            Planted::Replica(bug) => format!("{bug:?}"),
+            Planted::Wal(bug) => format!("{bug:?}"),
+        }
+    }
 }
 
 /// A kind of trouble that some worlds have and others have not.
@@ -45,11 +65,23 @@ pub enum Twist {
     HastyElections,
     /// Five nodes: a leader may lead with a quorum that shares a single node with another's.
     FiveNodes,
+    /// Operators remove nodes, promote them, let others lead; nodes stop in good order and come back.
+    Churn,
+    /// Who is long silent is no longer waited for.
+    Evictions,
+    /// Disks are lost: machines come back empty, at the same address, as other nodes.
+    LostDisks,
+    /// Disks damage what they hold, fail, or stall.
+    BadDisks,
+    /// Disks have no room for a while.
+    FullDisks,
+    /// Nodes stay away for long, and logs are short: who comes back needs a snapshot.
+    Absence,
 }
 
 impl Twist {
     /// All of them.
-    pub const ALL: [Twist; 10] = [
+    pub const ALL: [Twist; 16] = [
         Twist::HeldLinks,
         Twist::FlickeringLinks,
         Twist::MuffledLinks,
@@ -60,6 +92,12 @@ impl Twist {
         Twist::Laggard,
         Twist::HastyElections,
         Twist::FiveNodes,
+        Twist::Churn,
+        Twist::Evictions,
+        Twist::LostDisks,
+        Twist::BadDisks,
+        Twist::FullDisks,
+        Twist::Absence,
     ];
 }
 
@@ -82,6 +120,9 @@ pub enum Story {
     /// not know that it was deposed.
     LateVoter,
 }
+
+/// A fault that can be left out: its name, and how.
+type Fault = (&'static str, fn(&mut Plan));
 
 /// One run's configuration. Times in microseconds of the simulated clock.
 #[derive(Clone, Debug)]
@@ -213,17 +254,79 @@ impl Plan {
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x51a7_0000);
         let mut plan = Plan::ordinary(seed, &mut rng);
-        // A third of the worlds have no twist; in the others some or many come together.
-        let chance = one_of(&mut rng, [0.0, 0.35, 0.6]);
+        // A quarter of the worlds have no twist; in the others some or many come together.
+        let chance = one_of(&mut rng, [0.0, 0.2, 0.35, 0.6]);
         for twist in Twist::ALL {
             if rng.f64() < chance {
                 plan.twist(twist, &mut rng);
             }
         }
-        if rng.u8(..3) == 0 {
-            plan.tell(&mut rng);
+        match rng.u8(..15) {
+            0..=4 => plan.tell(&mut rng),
+            5..=7 => plan.be_passive(&mut rng),
+            _ => {}
         }
         plan
+    }
+
+    /// The group decides by the passive policy. In every other such world its assumption holds: whoever is silent has
+    /// stopped.
+    fn be_passive(&mut self, rng: &mut Rng) {
+        self.policy = Policy::Passive;
+        self.may_part = rng.bool();
+        self.founders = self.founders.min(5);
+        self.evict_ticks = Some(rng.u64(40..150));
+        self.takeover_ticks = rng.u32(60..150).max(self.election_ticks.1);
+        self.chaos_us = rng.u64(1_500_000..5_000_000);
+        let out: &[&str] = if self.may_part {
+            &["lose", "damage"]
+        } else {
+            &["partition", "hold", "flicker", "pause", "clock", "stall", "fail", "laggard"]
+        };
+        for fault in out {
+            self.leave_out(fault);
+        }
+        self.loss = self.loss.min(0.05);
+    }
+
+    /// Faults that can be left out, each with how.
+    const FAULTS: [Fault; 22] = [
+        ("partition", |plan| plan.partition_every_us = u64::MAX),
+        ("hold", |plan| plan.hold_every_us = u64::MAX),
+        ("flicker", |plan| plan.flicker_every_us = u64::MAX),
+        ("crash", |plan| plan.crash_every_us = u64::MAX),
+        ("pause", |plan| plan.pause_every_us = u64::MAX),
+        ("clock", |plan| plan.clock_stop_every_us = u64::MAX),
+        ("stall", |plan| plan.stall_every_us = u64::MAX),
+        ("fail", |plan| plan.fail_every_us = u64::MAX),
+        ("damage", |plan| plan.damage_every_us = u64::MAX),
+        ("lose", |plan| plan.lose_every_us = u64::MAX),
+        ("full", |plan| plan.disk_full_every_us = u64::MAX),
+        ("wish", |plan| plan.wish_every_us = u64::MAX),
+        ("stop", |plan| plan.stop_every_us = u64::MAX),
+        ("evict", |plan| plan.evict_ticks = None),
+        ("story", |plan| plan.story = None),
+        ("move", |plan| plan.move_chance = 0.0),
+        ("power", |plan| plan.power_loss = false),
+        ("loss", |plan| plan.loss = 0.0),
+        ("duplication", |plan| plan.duplication = 0.0),
+        ("straggling", |plan| plan.straggling = 0.0),
+        ("laggard", |plan| plan.laggard = None),
+        ("absence", |plan| plan.absence = 0.0),
+    ];
+
+    /// The names of all faults, for [`Plan::leave_out`].
+    pub fn faults() -> impl Iterator<Item = &'static str> {
+        Plan::FAULTS.into_iter().map(|(name, _)| name)
+    }
+
+    /// Leaves out a fault. Answers whether there is one of this name.
+    pub fn leave_out(&mut self, fault: &str) -> bool {
+        let found = Plan::FAULTS.into_iter().find(|(name, _)| *name == fault);
+        if let Some((_, leave_out)) = found {
+            leave_out(self);
+        }
+        found.is_some()
     }
 
     /// Makes room for a story: long enough, with the nodes it needs, clients that stay and keep writing,
@@ -247,6 +350,10 @@ impl Plan {
         self.flicker_every_us = u64::MAX;
         self.crash_every_us = self.crash_every_us.max(1_000_000);
         self.pause_every_us = u64::MAX;
+        // They are told of nodes that stay who and where they are.
+        for what in ["lose", "damage", "fail", "stall", "wish", "stop", "absence", "full"] {
+            self.leave_out(what);
+        }
         match story {
             Story::StrandedLeader => {
                 self.founders = 3;
@@ -286,7 +393,7 @@ impl Plan {
 
     fn ordinary(seed: u64, rng: &mut Rng) -> Plan {
         let is_dense = rng.u8(..4) == 0;
-        let founders = one_of(rng, [1, 2, 3, 3, 3, 3, 3, 5]);
+        let founders = one_of(rng, [1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
         let joiners = one_of(rng, [0, 0, 0, 1, 1, 2]);
         let delay_min = if is_dense { 20 } else { rng.u64(20..2_000) };
         let delay_spread = if is_dense { 500 } else { 8_000 };
@@ -410,6 +517,37 @@ impl Plan {
             Twist::FiveNodes => {
                 self.founders = 5;
                 self.joiners = self.joiners.min(1);
+            }
+            Twist::Churn => {
+                self.wish_every_us = one_of(rng, [50_000, 200_000, 500_000]);
+                self.stop_every_us = one_of(rng, [300_000, 1_000_000, u64::MAX]);
+                self.joiners = self.joiners.max(rng.usize(0..3));
+            }
+            Twist::Evictions => {
+                let least = u64::from(self.election_ticks.1) + 1;
+                self.evict_ticks = Some(least + rng.u64(0..80));
+                self.change_pause_ticks = one_of(rng, [0, 5, 30]);
+                self.chaos_us = self.chaos_us.max(2_000_000);
+            }
+            Twist::LostDisks => {
+                self.lose_every_us = one_of(rng, [200_000, 500_000, 1_500_000]);
+            }
+            Twist::BadDisks => {
+                let often = [100_000, 500_000, u64::MAX];
+                self.damage_every_us = one_of(rng, [200_000, 600_000, u64::MAX]);
+                self.fail_every_us = one_of(rng, often);
+                self.stall_every_us = one_of(rng, often);
+            }
+            Twist::FullDisks => {
+                self.disk_full_every_us = one_of(rng, [100_000, 500_000, 1_000_000]);
+            }
+            Twist::Absence => {
+                self.absence = one_of(rng, [0.1, 0.4]);
+                self.chaos_us = rng.u64(2_000_000..6_000_000);
+                self.operations = self.operations.max(60);
+                self.log_retain_bytes = one_of(rng, [500, 3_000]);
+                self.persist_store = self.persist_store.max(0.3);
+                self.crash_every_us = self.crash_every_us.min(500_000);
             }
         }
     }

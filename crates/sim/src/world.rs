@@ -20,7 +20,7 @@ use api::{Call, Request, Value};
 use bytes::Bytes;
 use fastrand::Rng;
 use paxos::{NodeId, Slot};
-use replica::{Input, RequestId, decode_peer_message};
+use replica::{Input, Output, RequestId, decode_peer_message};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
@@ -165,6 +165,8 @@ struct World {
     clients: Vec<Client>,
     histories: Vec<History>,
     inserted: BTreeSet<String>,
+    /// Every value that some client has tried to write.
+    written: BTreeSet<String>,
     /// The answers of writes, for repeats: client and operation to answer.
     answered: BTreeMap<(usize, u64), Value>,
     agreement: Agreement,
@@ -172,6 +174,8 @@ struct World {
     final_reads: BTreeMap<u64, (usize, u64, Request)>,
     /// Documents that nodes that had parted from their group kept for somebody to look at (passive policy).
     kept: BTreeSet<String>,
+    /// Nodes whose removal an operator has wished for.
+    to_be_removed: BTreeSet<NodeId>,
     report: Report,
     /// Who plays the leader and who the follower in the plan's story.
     cast: (usize, usize),
@@ -214,11 +218,13 @@ impl World {
             event_next: 0,
             nodes,
             inserted: BTreeSet::new(),
+            written: BTreeSet::new(),
             answered: BTreeMap::new(),
             agreement: Agreement::new(plan.may_part),
             phase: Phase::Chaos,
             final_reads: BTreeMap::new(),
             kept: BTreeSet::new(),
+            to_be_removed: BTreeSet::new(),
             report: Report::default(),
             cast: (0, 0),
             second: 0,
@@ -350,7 +356,9 @@ impl World {
             }
             Event::Crash if chaos => self.on_crash(),
             Event::CrashAgain(node, life) if chaos && self.is_alive(node, life) => {
-                self.crash(node);
+                if self.may_stop(node) {
+                    self.crash(node);
+                }
             }
             Event::Pause if chaos => self.on_pause(),
             Event::ClockStop if chaos => self.on_clock_stop(),
@@ -400,6 +408,13 @@ impl World {
         let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
         let mut outputs = up.step(input);
         self.observe(node)?;
+        for output in &outputs {
+            let Output::Apply { entries } = output else { continue };
+            for (slot, effect) in entries {
+                let observed = self.agreement.observe_applied(*slot, effect);
+                observed.map_err(|what| format!("node {node}: {what}"))?;
+            }
+        }
         for output in outputs.drain(..) {
             self.carry_out(node, output)?;
         }

@@ -1,17 +1,18 @@
 //! The simulator notices planted bugs. Each is played from a seed near one that is known to show it; when
 //! the code changes, another seed will, so the search goes on for a while.
 
-use paxos::PlantedBug;
 use sim::Planted;
+use sim::cli::{Variation, play};
 
 /// Seeds played before a bug counts as unnoticed.
 const SEEDS_MAX: u64 = 4_000;
 
-fn is_noticed(bug: PlantedBug, from: u64) {
+fn is_noticed(bug: Planted, from: u64) {
     // Broken assertions are violations too; their traces would only be noise here.
     std::panic::set_hook(Box::new(|_| {}));
+    let variation = Variation { planted: Some(bug), ..Variation::default() };
     for seed in from..from + SEEDS_MAX {
-        if let Err(what) = sim::cli::play(seed, Some(Planted::Paxos(bug)), false) {
+        if let Err(what) = play(seed, &variation, false) {
             let first = what.lines().next().unwrap_or_default();
             println!("{bug:?}: {}", first.chars().take(120).collect::<String>());
             return;
@@ -23,27 +24,23 @@ fn is_noticed(bug: PlantedBug, from: u64) {
 }
 
 macro_rules! noticed {
-    ($($name:ident: $bug:ident from $from:expr;)*) => {
-        $(#[test] fn $name() { is_noticed(PlantedBug::$bug, $from); })*
+    ($($name:ident: $bug:expr, from $from:expr;)*) => {
+        $(#[test] fn $name() { is_noticed($bug, $from); })*
     };
 }
 
 noticed! {
-    promises_before_the_disk: PromiseBeforePersisted from 1440;
-    reports_before_the_disk: AcceptedBeforePersisted from 922;
-    own_votes_before_the_disk: OwnVoteBeforePersisted from 1985;
-    any_ballots_value: AdoptAnyBallot from 630;
-    forgotten_suffixes: ForgetAcceptedSuffix from 8;
-    outdated_ballots: AcceptOutdatedBallot from 8;
-    reads_before_the_own_entry: ReadBeforeOwnEntry from 455;
-    reads_without_a_probe: ReadWithoutProbe from 8;
-    answers_to_earlier_probes: StaleProbeCounts from 2269;
-    duplicate_votes: DuplicateVotesCount from 59;
-    entries_beyond_a_membership: NoMembershipBarrier from 191;
-    deliveries_before_the_disk: DeliverBeforePersisted from 99;
-    decided_beyond_accepted: DecidedBeyondAccepted from 6;
-    late_promises_that_decide: LatePromiseDecides from 8;
-    outdated_values_kept: CatchUpKeepsAccepted from 3028;
-    questions_of_earlier_lives: TokensStartAgain from 1212;
-    stale_memberships: StaleMembershipStays from 102;
+    outdated_ballots: Planted::Paxos(paxos::PlantedBug::AcceptOutdatedBallot), from 36;
+    decided_beyond_accepted: Planted::Paxos(paxos::PlantedBug::DecidedBeyondAccepted), from 10;
+    deliveries_before_the_disk: Planted::Paxos(paxos::PlantedBug::DeliverBeforePersisted), from 49;
+    duplicate_votes: Planted::Paxos(paxos::PlantedBug::DuplicateVotesCount), from 20;
+    evictions_by_opinion: Planted::Paxos(paxos::PlantedBug::EvictByOpinion), from 100;
+    forgotten_suffixes: Planted::Paxos(paxos::PlantedBug::ForgetAcceptedSuffix), from 35;
+    late_promises_that_decide: Planted::Paxos(paxos::PlantedBug::LatePromiseDecides), from 100;
+    any_ballots_value: Planted::Paxos(paxos::PlantedBug::AdoptAnyBallot), from 401;
+    stale_memberships: Planted::Paxos(paxos::PlantedBug::StaleMembershipStays), from 105;
+    own_votes_before_the_disk: Planted::Paxos(paxos::PlantedBug::OwnVoteBeforePersisted), from 484;
+    reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 61;
+    cuts_before_the_store: Planted::Replica(replica::PlantedBug::CutBeforeStored), from 2;
+    stores_before_the_log: Planted::Replica(replica::PlantedBug::StoreBeforeLog), from 48;
 }

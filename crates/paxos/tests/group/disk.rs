@@ -106,19 +106,19 @@ impl Disk {
 }
 
 /// `record` as it comes back from its bytes.
-pub(crate) fn through_bytes(record: Record) -> Record {
+pub(crate) fn through_bytes(record: &Record) -> Record {
     let mut bytes = Vec::new();
-    codec::encode_record(&record, &mut bytes);
+    codec::encode_record(record, &mut bytes);
     let read = codec::decode_record(bytes.into()).expect("what was written can be read");
-    assert_eq!(read, record);
+    assert_eq!(read, *record);
     read
 }
 
 /// `message` as it comes out of its bytes.
-pub(crate) fn message_through_bytes(message: Message) -> Message {
+pub(crate) fn message_through_bytes(message: &Message) -> Message {
     let mut bytes = Vec::new();
-    codec::encode_message(&message, &mut bytes);
+    codec::encode_message(message, &mut bytes);
     let read = codec::decode_message(bytes.into()).expect("what was sent can be read");
-    assert_eq!(read, message);
+    assert_eq!(read, *message);
     read
 }

@@ -146,11 +146,11 @@ impl Group {
         for output in outputs {
             match output {
                 Output::Persist { id, records } => {
-                    let records = records.into_iter().map(through_bytes).collect();
+                    let records = records.iter().map(through_bytes).collect();
                     node.disk.writing.push((id, records));
                 }
                 Output::Send { to, message } => {
-                    self.wire.push_back((id(n), to, message_through_bytes(message)));
+                    self.wire.push_back((id(n), to, message_through_bytes(&message)));
                 }
                 Output::Decided { slot, payload } => {
                     node.applied = slot;

@@ -42,8 +42,7 @@ pub fn greetings() -> Vec<Vec<u8>> {
     let expected = Some(NodeId(5));
     let hello = Hello { cluster: Some(cluster), node, expected, address: address.clone() };
     let stranger = Hello { cluster: None, expected: None, ..hello.clone() };
-    let policy = Policy::Passive;
-    let mut framed = vec![Greeting { cluster, policy, node, address }.encode()];
+    let mut framed = vec![Greeting { cluster, policy: Policy::Paxos, node, address }.encode()];
     for hello in [hello, stranger] {
         framed.push(hello.encode().split_off(PEER_MAGIC.len()));
     }

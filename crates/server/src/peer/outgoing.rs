@@ -91,6 +91,8 @@ pub(super) async fn keep(address: String, hello: Hello, outbox: std::sync::Arc<O
             Ok((stream, _)) => {
                 if said != Said::Nothing {
                     tracing::info!(address, "peer reached again");
+                    // It may be another process by now: what was meant for the earlier one is not for it.
+                    outbox.set_connected(false);
                 }
                 backoff = BACKOFF_FIRST;
                 outbox.set_connected(true);

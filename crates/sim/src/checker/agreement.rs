@@ -1,5 +1,6 @@
 //! One value per slot for ever, and one membership after another.
 
+use paxos::codec::decode_membership;
 use paxos::{Membership, NodeId, Payload, Slot, Standing};
 use replica::Effect;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +87,15 @@ impl Agreement {
             Some(_) => Ok(()),
             none => {
                 *none = Some(effect.clone());
-                Ok(())
+                // Nobody may have seen it decided: a window can be shorter than a membership.
+                match effect {
+                    Effect::Group(bytes) => {
+                        let membership = decode_membership(bytes.clone());
+                        let membership = membership.map_err(|e| e.to_string())?;
+                        self.observe_membership(slot, &membership)
+                    }
+                    _ => Ok(()),
+                }
             }
         }
     }

@@ -16,7 +16,10 @@ impl World {
         let victim = self.victim();
         let node = self.nodes[victim].id.to_string();
         let change = match self.rng.u8(..10) {
-            0..=2 if self.may_lose(victim) => MemberChange::Remove { node },
+            0..=2 if self.may_lose(victim) => {
+                self.to_be_removed.insert(self.nodes[victim].id);
+                MemberChange::Remove { node }
+            }
             0..=4 => MemberChange::Promote { node },
             5 => MemberChange::Add { node },
             6 | 7 => MemberChange::Lead { node: Some(node) },

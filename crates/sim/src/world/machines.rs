@@ -21,10 +21,6 @@ impl World {
                 self.send(node, to, message.kind(), &bytes.into());
             }
             Output::Apply { entries } => {
-                for (slot, effect) in &entries {
-                    let observed = self.agreement.observe_applied(*slot, effect);
-                    observed.map_err(|what| format!("node {node}: {what}"))?;
-                }
                 self.store_work(node, StoreWork::Apply(entries));
             }
             Output::BeginImport => self.store_work(node, StoreWork::BeginImport),

@@ -11,9 +11,12 @@ impl World {
     /// start, they go on without that. So in a world that must lose nothing one node stops at a time, and only while
     /// all the others take part.
     pub(super) fn may_stop(&self, victim: usize) -> bool {
-        if self.plan.policy == Policy::Paxos || self.plan.may_part {
-            return true;
-        }
+        let is_free = self.plan.policy == Policy::Paxos || self.plan.may_part;
+        is_free || self.all_others_take_part(victim)
+    }
+
+    /// Whether every other node is up and counts for everybody there.
+    pub(super) fn all_others_take_part(&self, victim: usize) -> bool {
         let others = || self.nodes.iter().enumerate().filter(move |(index, _)| *index != victim);
         others().all(|(_, machine)| {
             machine.up.as_ref().is_some_and(|up| {

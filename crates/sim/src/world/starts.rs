@@ -1,8 +1,8 @@
 //! Starts and stops, and what a node does that cannot go on as itself.
 
 use super::{Event, Phase, World};
-use crate::node::{Refusal, index_of};
-use paxos::{Entry, Payload};
+use crate::node::{Node, Refusal, index_of};
+use paxos::{Entry, Membership, Payload, Policy, Standing};
 use replica::Input;
 
 /// Most time before a node that was removed, or that lost its disk, is back as another.
@@ -163,9 +163,30 @@ impl World {
             let machine = &self.nodes[index_of(id)];
             machine.id == id && !machine.is_removed && !machine.is_damaged
         };
-        let spares = |id| is_whole(id) && id != self.nodes[victim].id;
+        // A wish may be granted long after it was made.
+        let stays = |id| !self.to_be_removed.contains(&id) && id != self.nodes[victim].id;
+        let spares = |id| is_whole(id) && stays(id);
+        if self.plan.policy == Policy::Passive {
+            // Who went on alone, and was not found out yet, has what nobody else has. And who has met no leader
+            // since it started waits for all.
+            let is_led = |node: &Node| {
+                node.up.as_ref().is_some_and(|up| up.replica.core().leader().is_some())
+            };
+            return self.nodes.len() > 1
+                && self.nodes.iter().all(is_led)
+                && (0..self.nodes.len()).all(|node| self.all_others_take_part(node));
+        }
+        // A learner that has just lost its disk may still be made a voter, and then is one vote more to do without.
+        let can_do_without = |m: &Membership| {
+            let lost_learners = m
+                .members
+                .iter()
+                .filter(|(id, member)| member.standing == Standing::Learner && !spares(**id));
+            let voters = m.voters().count() + lost_learners.count();
+            m.members.is_empty() || m.voters().filter(|id| spares(*id)).count() > voters / 2
+        };
         let mut memberships = self.nodes.iter().flat_map(|node| &node.memberships);
-        memberships.all(|m| m.members.is_empty() || m.has_quorum(spares))
+        memberships.all(can_do_without)
             && self.nodes.iter().any(|node| !node.memberships.is_empty())
     }
 }
