@@ -287,10 +287,10 @@ fn wall_clocks_that_jump_harm_nothing() {
     let offsets: Vec<PathBuf> =
         (0..3).map(|number| group.folder.path().join(format!("offset{number}"))).collect();
     group.reserve(3);
-    for number in 0..3 {
+    for (number, offset) in offsets.iter().enumerate() {
         group.nodes[number].environment = vec![
             ("LD_PRELOAD".into(), library.clone().into()),
-            ("CLOCK_OFFSET_FILE".into(), offsets[number].clone().into()),
+            ("CLOCK_OFFSET_FILE".into(), offset.clone().into()),
         ];
         let seed = (number > 0).then(|| group.nodes[0].address.clone());
         group.start_node(number, seed.as_deref());
