@@ -1,0 +1,178 @@
+//! What clients and operators are answered: changes of membership, a full disk, the passive policy.
+
+mod group;
+
+use api::{ErrorCode, MemberChange, Request, Value};
+use group::{Group, all, id, without, write};
+use paxos::{NodeId, Policy};
+use replica::{Input, PeerMessage, RequestId};
+
+fn other_than(leader: usize) -> usize {
+    (leader + 1) % 3
+}
+
+fn code(group: &Group, node: usize, request: RequestId) -> Option<ErrorCode> {
+    group.nodes[node].answers.get(&request)?.as_ref().err().map(|error| error.code)
+}
+
+fn change(group: &mut Group, node: usize, change: MemberChange) -> RequestId {
+    group.ask(node, Request::Member(change), 2_000)
+}
+
+#[test]
+fn a_wish_is_answered_once_the_membership_shows_it() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    let follower = other_than(leader);
+    let leaving = other_than(follower);
+    // Also at a node that does not lead, by identity or by address.
+    let name = format!("node{leaving}:1");
+    let request = change(&mut group, follower, MemberChange::Remove { node: name });
+    assert!(!group.nodes[follower].answers.contains_key(&request), "nothing has changed yet");
+    group.until("an answer", all, |group| group.nodes[follower].answers.contains_key(&request));
+    let answer = group.nodes[follower].answers[&request].clone();
+    assert_eq!(answer.expect("it is granted").as_array().map(Vec::len), Some(2));
+    let (_, membership) = group.nodes[leader].replica.core().membership();
+    assert!(!membership.members.contains_key(&id(leaving)));
+
+    let node = id(leaving).to_string();
+    let request = change(&mut group, follower, MemberChange::Add { node });
+    group.until("an answer", all, |group| group.nodes[follower].answers.contains_key(&request));
+    assert!(group.nodes[follower].answers[&request].is_ok(), "it may come back");
+}
+
+#[test]
+fn a_lead_that_was_asked_for_is_handed_over() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    let next = other_than(leader);
+    let node = Some(id(next).to_string());
+    let request = change(&mut group, leader, MemberChange::Lead { node });
+    group.until("an answer", all, |group| group.nodes[leader].answers.contains_key(&request));
+    assert!(group.nodes[leader].answers[&request].is_ok());
+    assert_eq!(group.nodes[leader].replica.core().leader(), Some(id(next)));
+}
+
+#[test]
+fn a_wish_that_cannot_be_granted_is_refused() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    let unknown = || "elsewhere:1".to_owned();
+    for wish in [
+        MemberChange::Remove { node: unknown() },
+        MemberChange::Promote { node: unknown() },
+        MemberChange::Add { node: unknown() },
+        MemberChange::Lead { node: Some(unknown()) },
+    ] {
+        let request = change(&mut group, leader, wish.clone());
+        assert_eq!(code(&group, leader, request), Some(ErrorCode::Refused), "{wish:?}");
+    }
+    // A refusal that only the leader can give comes back to who asked.
+    let mut alone = Group::new(Policy::Paxos, 1, |_| {});
+    alone.elect();
+    let request = change(&mut alone, 0, MemberChange::Remove { node: id(0).to_string() });
+    alone.until("an answer", all, |group| group.nodes[0].answers.contains_key(&request));
+    assert_eq!(code(&alone, 0, request), Some(ErrorCode::Refused), "the last voter stays");
+}
+
+#[test]
+fn a_wish_that_takes_too_long_is_answered_so() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    let node = id(other_than(leader)).to_string();
+    let request = change(&mut group, leader, MemberChange::Remove { node });
+    // Nobody hears the leader, and no one is there to decide.
+    let passes = without(leader);
+    group.until("an answer", passes, |group| group.nodes[leader].answers.contains_key(&request));
+    assert_eq!(code(&group, leader, request), Some(ErrorCode::Timeout));
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_takes_no_entries() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    group.write(leader, 1, all);
+    let full = other_than(leader);
+    group.step(full, Input::DiskFull(true));
+    let refused = group.ask(full, write(2), 2_000);
+    assert_eq!(code(&group, full, refused), Some(ErrorCode::DiskFull));
+
+    let before = group.nodes[full].replica.core().status().accepted;
+    group.write(leader, 3, all);
+    assert!(group.count(full, "accept") > 0, "it was sent the entry");
+    assert_eq!(group.nodes[full].replica.core().status().accepted, before, "and dropped it");
+    let read = Request::Read { key: "key-1".to_owned(), empty_if_absent: false };
+    let read = group.ask(full, read, 2_000);
+    group.deliver(all);
+    // It goes on counting for what takes no room.
+    assert_eq!(group.nodes[full].replica.core().leader(), Some(id(leader)));
+
+    group.step(full, Input::DiskFull(false));
+    group.until("it has caught up", all, |group| {
+        group.nodes[full].replica.applied() == group.nodes[leader].replica.applied()
+    });
+    assert!(group.nodes[full].answers[&read].is_ok());
+    group.write(full, 4, all);
+}
+
+#[test]
+fn a_leader_with_a_full_disk_lets_another_lead() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    group.step(leader, Input::DiskFull(true));
+    let before = group.nodes[leader].replica.core().status().accepted;
+    let command = bytes::Bytes::from_static(b"whatever");
+    let forward = PeerMessage::Forward { command };
+    group.step(leader, Input::Peer { from: id(other_than(leader)), message: forward });
+    assert_eq!(group.nodes[leader].replica.core().status().accepted, before, "it proposes nothing");
+    group.until("another leader", all, |group| {
+        group.nodes.iter().enumerate().any(|(index, node)| {
+            index != leader && node.replica.core().role() == paxos::Role::Leader
+        })
+    });
+    group.write(other_than(leader), 1, all);
+}
+
+#[test]
+fn under_the_passive_policy_followers_point_to_the_leader_and_read_what_they_have() {
+    let mut group = Group::new(Policy::Passive, 3, |config| config.paxos.evict_ticks = Some(100));
+    let leader = group.elect();
+    group.write(leader, 1, all);
+    group.until("everybody has it", all, |group| {
+        let slots: Vec<_> = group.nodes.iter().map(|node| node.replica.applied()).collect();
+        slots.iter().all(|slot| *slot == slots[leader])
+    });
+    let follower = other_than(leader);
+    let refused = group.ask(follower, write(2), 2_000);
+    let answer = &group.nodes[follower].answers[&refused];
+    let error = answer.as_ref().expect_err("writes go to the leader");
+    assert_eq!(error.code, ErrorCode::NotLeader);
+    assert_eq!(error.leader_address(), Some(format!("node{leader}:1").as_str()));
+
+    // A read is answered at once, also by who is cut off: it tells of an earlier state then.
+    let read = |key: &str| Request::Read { key: key.to_owned(), empty_if_absent: false };
+    let request = group.ask(follower, read("key-1"), 2_000);
+    assert!(group.nodes[follower].answers[&request].is_ok());
+    for _ in 0..20 {
+        group.tick(without(follower));
+    }
+    let request = group.ask(follower, read("key-3"), 2_000);
+    assert_eq!(group.nodes[follower].answers[&request], Ok(Value::Null));
+}
+
+#[test]
+fn a_stranger_changes_nothing() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    let from = NodeId(99);
+    for message in [
+        PeerMessage::Forward { command: bytes::Bytes::from_static(b"nonsense") },
+        PeerMessage::SnapshotChunk { chunk: bytes::Bytes::from_static(b"nonsense") },
+        PeerMessage::ChangeRefused { token: 7, reason: paxos::Refusal::LastVoter },
+    ] {
+        let before = group.nodes[leader].replica.core().status().accepted;
+        group.step(leader, Input::Peer { from, message });
+        assert_eq!(group.nodes[leader].replica.core().status().accepted, before);
+    }
+    group.write(leader, 1, all);
+}
