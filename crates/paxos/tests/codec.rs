@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use paxos::codec::{Malformed, decode_record, encode_record};
-use paxos::{
-    Ballot, Entry, Member, Membership, NodeId, Payload, Policy, Record, Slot, Standing,
-};
+use paxos::{Ballot, Entry, Member, Membership, NodeId, Payload, Policy, Record, Slot, Standing};
 
 /// A membership of the nodes 1 and 2 in a record, and where their ids stand.
 fn record_of_two_members() -> (Vec<u8>, [usize; 2]) {

@@ -2,7 +2,6 @@
 //! stops.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-
 use api::{Call, Error, Options, Request, Value};
 use bytes::Bytes;
 use paxos::{Ballot, Member, Membership, NodeId, Policy, Role, Slot, Standing};
