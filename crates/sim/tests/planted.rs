@@ -39,6 +39,14 @@ noticed! {
     late_promises_that_decide: Planted::Paxos(paxos::PlantedBug::LatePromiseDecides), from 100;
     any_ballots_value: Planted::Paxos(paxos::PlantedBug::AdoptAnyBallot), from 401;
     stale_memberships: Planted::Paxos(paxos::PlantedBug::StaleMembershipStays), from 105;
+    entries_beyond_a_membership: Planted::Paxos(paxos::PlantedBug::NoMembershipBarrier), from 345;
+    outdated_values_kept: Planted::Paxos(paxos::PlantedBug::CatchUpKeepsAccepted), from 2750;
+    reads_before_the_own_entry: Planted::Paxos(paxos::PlantedBug::ReadBeforeOwnEntry), from 1205;
+    answers_to_earlier_probes: Planted::Paxos(paxos::PlantedBug::StaleProbeCounts), from 1790;
+    reports_before_the_disk: Planted::Paxos(paxos::PlantedBug::AcceptedBeforePersisted), from 995;
+    questions_of_earlier_lives: Planted::Paxos(paxos::PlantedBug::TokensStartAgain), from 3450;
+    promises_before_the_disk: Planted::Paxos(paxos::PlantedBug::PromiseBeforePersisted), from 27;
+    learners_votes: Planted::Paxos(paxos::PlantedBug::LearnersVote), from 77;
     own_votes_before_the_disk: Planted::Paxos(paxos::PlantedBug::OwnVoteBeforePersisted), from 484;
     reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 61;
     cuts_before_the_store: Planted::Replica(replica::PlantedBug::CutBeforeStored), from 2;
