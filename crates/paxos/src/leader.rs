@@ -1,5 +1,6 @@
 //! The owner of a ballot: phase 1, phase 2, and what its followers have.
 
+mod footprint;
 mod phase1;
 
 use crate::config::PlantedBug;
@@ -10,6 +11,8 @@ use crate::types::{Ballot, Entry, NodeId, Payload, Slot};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
+
+pub use footprint::Footprint;
 
 /// What the owner of a ballot knows.
 ///

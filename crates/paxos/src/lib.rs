@@ -22,6 +22,7 @@ pub use crate::config::{Config, PlantedBug};
 pub use crate::core::{
     ChangeId, Input, MemberStatus, Output, Paxos, ProposalId, ReadId, Role, Status,
 };
+pub use crate::leader::Footprint;
 pub use crate::membership::{
     Ancestor, Change, HISTORY_MAX, LEVEL_MAX, Member, Membership, Policy, Refusal, Standing, View,
 };

@@ -24,6 +24,11 @@ impl LogWindow {
         LogWindow { first: decided.next(), entries: entries.into(), bytes }
     }
 
+    /// What the entries cost, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The first slot held; one past [`LogWindow::last`] if none is.
     pub(crate) fn first(&self) -> Slot {
         self.first

@@ -167,6 +167,8 @@ struct World {
     inserted: BTreeSet<String>,
     /// Every value that some client has tried to write.
     written: BTreeSet<String>,
+    /// Every value of a key whose write was answered in a group that may part (passive policy).
+    acknowledged: BTreeSet<String>,
     /// The answers of writes, for repeats: client and operation to answer.
     answered: BTreeMap<(usize, u64), Value>,
     agreement: Agreement,
@@ -219,6 +221,7 @@ impl World {
             nodes,
             inserted: BTreeSet::new(),
             written: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
             answered: BTreeMap::new(),
             agreement: Agreement::new(plan.may_part),
             phase: Phase::Chaos,
@@ -376,7 +379,7 @@ impl World {
                     self.step(node, Input::DiskFull(false))?;
                 }
             }
-            Event::Sweep => self.on_sweep(),
+            Event::Sweep => self.on_sweep()?,
             Event::Seek(node, life) => self.on_seek(node, life)?,
             Event::NetworkFault
             | Event::LinkHeld

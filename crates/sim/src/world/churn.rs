@@ -1,9 +1,9 @@
 //! What operators do: they change who takes part, stop nodes in good order, and let a full disk be.
 
 use super::{Event, OPERATOR, Phase, World};
-use crate::node::index_of;
+use crate::node::{Node, index_of};
 use api::{Call, MemberChange, Options, Request};
-use paxos::NodeId;
+use paxos::{Membership, NodeId, Role, Slot};
 use replica::Input;
 
 /// Most time that a node that is asked to stop waits for another leader.
@@ -39,9 +39,12 @@ impl World {
 
     /// After the faults, operators remove members that will not come back, because their disk is lost, and let
     /// nobody learn for ever.
-    pub(super) fn on_sweep(&mut self) {
+    pub(super) fn on_sweep(&mut self) -> Result<(), String> {
         if self.phase == Phase::Chaos {
-            return;
+            return Ok(());
+        }
+        if self.plan.may_part {
+            self.merge_by_hand()?;
         }
         self.after(1_000_000, Event::Sweep);
         let present = |id: NodeId| self.nodes[index_of(id)].id == id;
@@ -54,6 +57,28 @@ impl World {
         if let Some(id) = gone {
             self.ask_for(MemberChange::Remove { node: id.to_string() });
         }
+        Ok(())
+    }
+
+    /// Two leaders that do not know each other, as each side has replaced the other's nodes by others at the same
+    /// addresses, never meet. Somebody has to see it, and lets one of them start over (passive policy).
+    fn merge_by_hand(&mut self) -> Result<(), String> {
+        let membership_of_leader = |node: &Node| {
+            let core = node.up.as_ref()?.replica.core();
+            (core.role() == Role::Leader).then(|| core.membership().1.clone())
+        };
+        let leaders = self.nodes.iter().enumerate();
+        let leaders =
+            leaders.filter_map(|(index, node)| Some((index, membership_of_leader(node)?)));
+        let leaders: Vec<(usize, Membership)> = leaders.collect();
+        let [(first, membership), .., (last, other)] = &leaders[..] else { return Ok(()) };
+        let knows = |membership: &Membership, index: usize| {
+            membership.members.contains_key(&self.nodes[index].id)
+        };
+        if knows(membership, *last) || knows(other, *first) {
+            return Ok(());
+        }
+        self.on_diverged(*last, Slot::ZERO.next())
     }
 
     /// A node is asked to stop.

@@ -130,7 +130,10 @@ impl World {
             Action::Read(Value::Null) => Ok(()),
             Action::Read(Value::String(value)) if self.written.contains(value) => Ok(()),
             Action::Read(_) => Err(format!("a value was read that nobody wrote: {operation}")),
-            _ if self.plan.may_part => Ok(()),
+            Action::Write(value) | Action::Swap(_, value) if self.plan.may_part => {
+                self.acknowledged.extend(value.as_str().map(str::to_owned));
+                Ok(())
+            }
             _ => {
                 self.histories[key].add(operation);
                 Ok(())

@@ -142,6 +142,7 @@ impl World {
         for (key, history) in self.histories.iter().enumerate() {
             history.check().map_err(|what| format!("key {key} is not linearizable: {what}"))?;
         }
+        self.check_acknowledged()?;
         Ok(Report {
             trace_hash: self.trace.hash(),
             simulated_us: self.now_us,

@@ -4,6 +4,7 @@ use super::{Event, World};
 use crate::client::COLLECTION;
 use api::{Document, Request, SearchOptions};
 use paxos::{Entry, Payload, Policy, Slot, Standing};
+use std::collections::BTreeSet;
 use store::Command;
 
 impl World {
@@ -76,12 +77,40 @@ impl World {
     }
 
     fn keep(&mut self, entry: &Entry) {
-        if let Payload::Command(bytes) = &entry.payload
-            && let Ok(command) = Command::decode(bytes)
-            && let Request::Insert { documents, .. } = command.request
-        {
-            let ids = documents.iter().filter_map(|document| document.get_str("_id").ok());
-            self.kept.extend(ids.map(str::to_owned));
+        self.kept.extend(values_of(entry));
+    }
+
+    /// Every acknowledged write of a key is in the log that all have in the end, where later ones may follow it, or it
+    /// was kept for somebody to look at. Only a log that was not cut can tell.
+    pub(super) fn check_acknowledged(&self) -> Result<(), String> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(up) = node.up.as_ref().filter(|up| up.journal.floor() == Slot::ZERO) else {
+                continue;
+            };
+            let last = Slot(up.store.applied_slot());
+            let entries = up.journal.entries(Slot(1), last, usize::MAX);
+            let entries = entries.map_err(|e| format!("node {index}: {e}"))?;
+            let values: BTreeSet<String> = entries.iter().flat_map(values_of).collect();
+            let is_lost = |value: &&String| !values.contains(*value) && !self.kept.contains(*value);
+            if let Some(value) = self.acknowledged.iter().find(is_lost) {
+                return Err(format!("the acknowledged write of {value} was dropped in silence"));
+            }
         }
+        Ok(())
+    }
+}
+
+/// What an entry writes: the value of a key, or the identities of documents. No two operations write the same.
+fn values_of(entry: &Entry) -> Vec<String> {
+    let Payload::Command(bytes) = &entry.payload else { return Vec::new() };
+    match Command::decode(bytes).map(|command| command.request) {
+        Ok(Request::Insert { documents, .. }) => {
+            let ids = documents.iter().filter_map(|document| document.get_str("_id").ok());
+            ids.map(str::to_owned).collect()
+        }
+        Ok(
+            Request::Write { value, .. } | Request::Swap { value, .. } | Request::Cas { value, .. },
+        ) => value.as_str().map(str::to_owned).into_iter().collect(),
+        _ => Vec::new(),
     }
 }

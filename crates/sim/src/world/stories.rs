@@ -3,7 +3,10 @@
 use super::{Event, World};
 use crate::node::Node;
 use crate::plan::Story;
-use paxos::Role;
+use paxos::{Role, Standing};
+
+/// The slowest clock's tick.
+const TICK_US_MAX: u64 = 12_500;
 
 /// Stories: the same few scenes again and again, with whoever leads then, for random times.
 impl World {
@@ -20,6 +23,9 @@ impl World {
             Story::RestartedReader => self.restarted_reader(scene, leader, follower),
             Story::ElectedTwice => self.elected_twice(scene, leader, follower),
             Story::LateVoter => self.late_voter(scene, leader, follower),
+            Story::StrandedLearner => self.stranded_learner(scene, leader),
+            Story::ForgottenPromise => self.forgotten_promise(scene, leader, follower),
+            Story::Parted => self.parted(scene, follower),
         };
         self.after(lasts_us, Event::Story(if is_last { 0 } else { scene + 1 }));
     }
@@ -206,6 +212,82 @@ impl World {
                 (self.rng.u64(50_000..300_000), true)
             }
         }
+    }
+
+    /// As soon as there is a learner, it and the leader are alone.
+    fn stranded_learner(&mut self, scene: u64, leader: usize) -> (u64, bool) {
+        const POLL_US: u64 = 10_000;
+        if scene > 0 {
+            self.network.restore();
+            return (self.rng.u64(100_000..500_000), true);
+        }
+        let Some(up) = &self.nodes[leader].up else { return (POLL_US, true) };
+        let (_, membership) = up.replica.core().membership();
+        let learns = |node: &Node| membership.standing(node.id) == Some(Standing::Learner);
+        let is_leading = up.replica.core().role() == Role::Leader;
+        let learner = self.nodes.iter().position(learns).filter(|_| is_leading);
+        let Some(learner) = learner else { return (POLL_US, true) };
+        self.network.strand(&[leader, learner], self.nodes.len(), true);
+        self.gather_clients(leader);
+        (self.rng.u64(300_000..900_000), false)
+    }
+
+    /// The leader is cut off until the follower writes down another's ballot, and then the other is.
+    fn forgotten_promise(&mut self, scene: u64, leader: usize, follower: usize) -> (u64, bool) {
+        const POLL_US: u64 = 500;
+        const POLLS_MAX: u64 = 2_000;
+        let nodes = self.nodes.len();
+        let other = (0..nodes).find(|node| *node != leader && *node != follower).unwrap_or(leader);
+        let stopped = |node: usize| self.nodes[node].clock_stopped_until_us == u64::MAX;
+        if scene == 0 {
+            self.network.strand(&[leader], nodes, true);
+            self.gather_clients(leader);
+            self.nodes[leader].clock_stopped_until_us = u64::MAX;
+            return (POLL_US, false);
+        }
+        if stopped(leader) {
+            let (own, machine) = (self.nodes[leader].id, &self.nodes[follower]);
+            let writes_promise = machine.up.as_ref().is_some_and(|up| {
+                let owner = up.replica.core().status().ballot.node;
+                up.is_syncing && owner != own && owner != machine.id
+            });
+            if !writes_promise && scene < POLLS_MAX {
+                return (POLL_US, false);
+            }
+            self.bounce(follower);
+            self.nodes[leader].clock_stopped_until_us = 0;
+            self.nodes[other].clock_stopped_until_us = u64::MAX;
+            self.network.strand(&[leader, follower], nodes, true);
+            // It proposes more than the one before gets decided, or it would learn of that and step down.
+            for client in &mut self.clients {
+                client.home = Some(other);
+            }
+            return (self.rng.u64(200_000..600_000), false);
+        }
+        if stopped(other) {
+            self.nodes[other].clock_stopped_until_us = 0;
+            self.network.strand(&[leader], nodes, true);
+            return (self.rng.u64(100_000..300_000), false);
+        }
+        self.network.restore();
+        (self.rng.u64(300_000..600_000), true)
+    }
+
+    /// A part of the group, with the follower, is out of the others' reach for longer than it waits for them.
+    fn parted(&mut self, scene: u64, follower: usize) -> (u64, bool) {
+        if scene > 0 {
+            self.network.restore();
+            return (self.rng.u64(800_000..2_000_000), true);
+        }
+        let nodes = self.nodes.len();
+        let mut part = vec![follower];
+        part.extend((0..nodes.saturating_sub(2)).filter(|other| *other != follower));
+        part.truncate(self.rng.usize(1..nodes.max(2)));
+        self.network.strand(&part, nodes, true);
+        // Silence, a wait that is drawn, and asking everybody for as long again.
+        let ticks = self.plan.takeover_ticks + 3 * self.plan.election_ticks.1;
+        let waits_us = u64::from(ticks) * TICK_US_MAX;
+        (self.rng.u64(waits_us / 2..waits_us + 1_500_000), false)
     }
 
     /// The node crashes and is back at once.
