@@ -3,7 +3,7 @@
 use crate::node::{Output, Read, Replica, RequestId};
 use crate::writes::error_down;
 use api::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
-use api::{Call, Error, ErrorCode, Level, Reference, Request, Value};
+use api::{Call, Error, ErrorCode, Level, MemberChange, Reference, Request, Value};
 use bytes::Bytes;
 use paxos::{Policy, ReadId};
 use store::Command;
@@ -48,7 +48,9 @@ impl Replica {
         }
         let is_write = call.request.is_write();
         let local = !is_write && self.reads_locally(call);
-        if self.is_down() && !local {
+        let is_vouched =
+            matches!(&call.request, Request::Member(MemberChange::Lead { node: Some(_) }));
+        if self.is_down() && !local && !is_vouched {
             return Err(error_down());
         }
         if is_write && self.is_disk_full {

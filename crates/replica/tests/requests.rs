@@ -176,3 +176,17 @@ fn a_stranger_changes_nothing() {
     }
     group.write(leader, 1, all);
 }
+
+#[test]
+fn a_passive_node_that_is_left_alone_leads_once_an_operator_vouches_for_it() {
+    let mut group = Group::new(Policy::Passive, 2, |config| config.paxos.evict_ticks = Some(100));
+    for _ in 0..2_000 {
+        group.tick(|_| false);
+    }
+    assert_eq!(group.nodes[0].replica.core().leader(), None, "it may have been dropped");
+    let lead = Request::Member(MemberChange::Lead { node: Some(id(0).to_string()) });
+    let asked = group.ask(0, lead, 60_000);
+    group.until("it leads", |_| false, |group| group.nodes[0].answers.contains_key(&asked));
+    assert!(group.nodes[0].answers[&asked].is_ok(), "{:?}", group.nodes[0].answers[&asked]);
+    assert_eq!(group.nodes[0].replica.core().leader(), Some(id(0)));
+}
