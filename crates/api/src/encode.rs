@@ -2,7 +2,9 @@
 
 use crate::json::{write_string, write_value};
 use crate::parse::schema_document;
-use crate::request::{Call, FaultSwitch, Level, Options, Request, SearchOptions};
+use crate::request::{
+    Call, Expectation, FaultSwitch, Level, Options, Place, Request, SearchOptions, Subject, Watch,
+};
 use crate::value::{Document, Value};
 use std::io::Write as _;
 
@@ -54,6 +56,18 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             value(expected, out);
             value(new, out);
         }
+        Request::Batch { requests } => write_members(requests, out),
+        Request::Expect(Expectation::Value { key, value: expected }) => {
+            text(key, out);
+            value(expected, out);
+        }
+        Request::Expect(Expectation::Count { collection, filter, count }) => {
+            text(collection, out);
+            document(filter, out);
+            value(&number(*count), out);
+        }
+        Request::Next { cursor, .. } | Request::Close { cursor } => text(cursor, out),
+        Request::Watch(watch) => document(&watch_document(watch), out),
         Request::Forget { reference } => text(&reference.to_string(), out),
         Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
         Request::Member(change) => {
@@ -69,6 +83,39 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             let _ = write!(out, ",{{\"frame\":{frame_length_bytes}}}");
         }
     }
+}
+
+fn write_members(requests: &[Request], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",[");
+    for (position, request) in requests.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write_call(&Call { request: request.clone(), options: Options::default() }, out);
+    }
+    out.push(b']');
+}
+
+fn watch_document(watch: &Watch) -> Document {
+    let mut document = Document::new();
+    let (name, subject) = match &watch.subject {
+        Subject::Collection(name) => ("collection", name),
+        Subject::Key(key) => ("key", key),
+        Subject::Prefix(prefix) => ("prefix", prefix),
+    };
+    document.insert(name, subject.as_str());
+    if let Some(filter) = &watch.filter {
+        document.insert("filter", filter.clone());
+    }
+    if let Some(from) = watch.from {
+        document.insert("from", place(from));
+    }
+    document
+}
+
+/// A place in the feed of changes, as on the wire.
+pub fn place(place: Place) -> Value {
+    Value::Array(vec![number(place.slot), number(place.position)])
 }
 
 fn write_documents(documents: &[Document], list: bool, out: &mut Vec<u8>) {
@@ -132,6 +179,9 @@ fn options_document(call: &Call) -> Document {
     }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
+        Request::Next { batch: Some(batch), .. } | Request::Watch(Watch { batch: Some(batch), .. }) => {
+            document.insert("batch", number(*batch));
+        }
         Request::Status { hash: true } => {
             document.insert("hash", true);
         }
@@ -144,7 +194,7 @@ fn options_document(call: &Call) -> Document {
 }
 
 fn add_search_options(search: &SearchOptions, document: &mut Document) {
-    let SearchOptions { sort, limit, skip, fields, count, explain } = search;
+    let SearchOptions { sort, limit, skip, fields, count, explain, batch } = search;
     if !sort.is_empty() {
         let pair = |(path, direction): &(String, i8)| {
             Value::Array(vec![Value::String(path.clone()), Value::Int64(i64::from(*direction))])
@@ -153,6 +203,9 @@ fn add_search_options(search: &SearchOptions, document: &mut Document) {
     }
     if let Some(limit) = limit {
         document.insert("limit", number(*limit));
+    }
+    if let Some(batch) = batch {
+        document.insert("batch", number(*batch));
     }
     if *skip > 0 {
         document.insert("skip", number(*skip));

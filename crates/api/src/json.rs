@@ -31,6 +31,13 @@ pub fn to_string(value: &Value) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
+/// The length of the JSON text of a value, in bytes.
+pub fn length(value: &Value, scratch: &mut Vec<u8>) -> usize {
+    scratch.clear();
+    write_value(value, scratch);
+    scratch.len()
+}
+
 /// How deeply documents and lists are nested in `value`: 0 for a scalar, 1 for a flat document.
 pub fn nesting(value: &Value) -> usize {
     match value {
@@ -40,9 +47,10 @@ pub fn nesting(value: &Value) -> usize {
     }
 }
 
-/// Levels of a request or a reply: its own list, a list of documents, and one more, so that a document
-/// that is too deep is named by its argument rather than by a position in the text.
-pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 3;
+/// Levels of a request or a reply: its own list, a list of documents, two for the lists of a batch (or the
+/// objects of a page), and one more, so that a document that is too deep is named by its argument rather than
+/// by a position in the text.
+pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 5;
 
 pub(crate) use read::{parse_nested, type_name};
 

@@ -125,6 +125,30 @@ pub enum Request {
         /// The value to write.
         value: Value,
     },
+    /// `["batch", [request, …]]` (X1): several writes, and conditions, as one atomic step. Answer: the
+    /// list of their answers.
+    Batch {
+        /// Writes and conditions, in order: a later one sees what earlier ones did.
+        requests: Vec<Request>,
+    },
+    /// `["expect", …]` (X1): a condition within a batch, which does nothing if it does not hold. Answer:
+    /// `true`.
+    Expect(Expectation),
+    /// `["next", cursor]` (X2): the next part of a long result. Answer: as of a search with `batch`.
+    Next {
+        /// The cursor.
+        cursor: String,
+        /// Option `batch`: most documents of this part.
+        batch: Option<u64>,
+    },
+    /// `["close", cursor]` (X2): the rest of a long result is not wanted. Answer: whether there was one.
+    Close {
+        /// The cursor.
+        cursor: String,
+    },
+    /// `["watch", {…}]` (X1): the next part of a feed of changes. Answer: `{"events": […], "next":
+    /// [slot, position]}`.
+    Watch(Watch),
     /// `["forget", ref]` (P4): drops a reference's answer. Answer: whether it was there.
     Forget {
         /// The reference to drop.
@@ -148,6 +172,60 @@ pub enum Request {
         /// Bytes of the length field: 2 or 4.
         frame_length_bytes: u8,
     },
+}
+
+/// What must hold for a batch to be carried out (X1).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expectation {
+    /// `["expect", key, value]`: the key holds this value; `null`: none.
+    Value {
+        /// The key.
+        key: String,
+        /// The value that must be there.
+        value: Value,
+    },
+    /// `["expect", col, query, count]`: so many documents match.
+    Count {
+        /// The collection's name.
+        collection: String,
+        /// Which documents.
+        filter: Document,
+        /// How many there must be.
+        count: u64,
+    },
+}
+
+/// Which changes a watch asks for (X1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// What is watched.
+    pub subject: Subject,
+    /// Only changes whose document, as it is afterwards, matches; deletions always do.
+    pub filter: Option<Document>,
+    /// The first change wanted; none: the first one after now.
+    pub from: Option<Place>,
+    /// Option `batch`: most events of one answer.
+    pub batch: Option<u64>,
+}
+
+/// What a watch looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// `{"collection": name}`: the documents of a collection, and that it is created or destroyed.
+    Collection(String),
+    /// `{"key": key}`: one key.
+    Key(String),
+    /// `{"prefix": text}`: all keys that begin with it; all there are, if it is empty.
+    Prefix(String),
+}
+
+/// A place in the feed of changes: where to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The slot of the log.
+    pub slot: u64,
+    /// How many changes of that slot are behind.
+    pub position: u64,
 }
 
 /// A wish about who takes part (D16). A node is named by its identity or its address, as `["members"]` shows
@@ -232,6 +310,8 @@ pub struct SearchOptions {
     pub count: bool,
     /// `explain`: answer the plan and what it examined instead of the documents.
     pub explain: bool,
+    /// `batch`: answer at most so many documents at once, and a cursor for the rest.
+    pub batch: Option<u64>,
 }
 
 impl Request {
@@ -247,6 +327,7 @@ impl Request {
                 | Request::Write { .. }
                 | Request::Swap { .. }
                 | Request::Cas { .. }
+                | Request::Batch { .. }
                 | Request::Forget { .. }
         )
     }
@@ -265,6 +346,11 @@ impl Request {
             Request::Write { .. } => "write",
             Request::Swap { .. } => "swap",
             Request::Cas { .. } => "cas",
+            Request::Batch { .. } => "batch",
+            Request::Expect(_) => "expect",
+            Request::Next { .. } => "next",
+            Request::Close { .. } => "close",
+            Request::Watch(_) => "watch",
             Request::Forget { .. } => "forget",
             Request::Status { .. } => "status",
             Request::Members => "members",
