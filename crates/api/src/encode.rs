@@ -179,7 +179,8 @@ fn options_document(call: &Call) -> Document {
     }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
-        Request::Next { batch: Some(batch), .. } | Request::Watch(Watch { batch: Some(batch), .. }) => {
+        Request::Next { batch: Some(batch), .. }
+        | Request::Watch(Watch { batch: Some(batch), .. }) => {
             document.insert("batch", number(*batch));
         }
         Request::Status { hash: true } => {

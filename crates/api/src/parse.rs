@@ -43,7 +43,11 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation { name: "cas", aliases: &[], arguments: &["key", "expected", "value"] },
     Operation { name: "batch", aliases: &[], arguments: &["requests"] },
-    Operation { name: "expect", aliases: &[], arguments: &["key or collection", "value or query", "count?"] },
+    Operation {
+        name: "expect",
+        aliases: &[],
+        arguments: &["key or collection", "value or query", "count?"],
+    },
     Operation { name: "next", aliases: &[], arguments: &["cursor"] },
     Operation { name: "close", aliases: &[], arguments: &["cursor"] },
     Operation { name: "watch", aliases: &[], arguments: &["subject"] },
@@ -110,7 +114,9 @@ pub fn parse_call(text: &[u8]) -> Result<Call, Error> {
 pub fn call_from_value(request: Value) -> Result<Call, Error> {
     let call = read_call(request)?;
     if let Request::Expect(_) = call.request {
-        return Err(bad("expect is a condition of a batch: write it into one, [\"batch\", [[\"expect\", …], …]]"));
+        return Err(bad(
+            "expect is a condition of a batch: write it into one, [\"batch\", [[\"expect\", …], …]]",
+        ));
     }
     Ok(call)
 }

@@ -69,10 +69,15 @@ impl<V: View> Applying<'_, V> {
                 validate::check_key(key)?;
                 pairs::compare_and_set(self.overlay, key, expected, value)
             }
+            Request::Batch { requests } => self.batch(requests),
+            Request::Expect(expectation) => self.expect(expectation),
             Request::Forget { reference } => self.state.references.forget(self.overlay, reference),
             Request::Describe { .. }
             | Request::Search { .. }
             | Request::Read { .. }
+            | Request::Next { .. }
+            | Request::Close { .. }
+            | Request::Watch(_)
             | Request::Status { .. }
             | Request::Members
             | Request::Member(_)
@@ -238,8 +243,15 @@ pub(crate) fn describe(collection: &Collection, count: u64) -> Value {
     Value::from(doc! { "schema": schema, "indexes": indexes, "documents": count as i64 })
 }
 
-impl State {
-    pub(crate) fn load(view: &impl View, meta: crate::store::Meta) -> Result<State, Fatal> {
+/// What is known of collections in memory.
+pub(crate) struct Collections {
+    pub(crate) catalog: Catalog,
+    pub(crate) counts: BTreeMap<u32, u64>,
+    pub(crate) destroyed: BTreeSet<u32>,
+}
+
+impl Collections {
+    pub(crate) fn load(view: &impl View) -> Result<Collections, Fatal> {
         let catalog = Catalog::load(view)?;
         let mut counts = BTreeMap::new();
         for collection in catalog.collections.values() {
@@ -253,6 +265,13 @@ impl State {
             let number = number.ok_or_else(|| Fatal::Damaged(format!("row {key:02x?}")))?;
             destroyed.insert(u32::from_be_bytes(number));
         }
+        Ok(Collections { catalog, counts, destroyed })
+    }
+}
+
+impl State {
+    pub(crate) fn load(view: &impl View, meta: crate::store::Meta) -> Result<State, Fatal> {
+        let Collections { catalog, counts, destroyed } = Collections::load(view)?;
         Ok(State {
             applied_slot: meta.applied_slot,
             catalog_version: meta.catalog_version,

@@ -13,6 +13,7 @@
 //! | `command` | the log entry's payload |
 //! | `validate` | what can be refused before it costs a log entry |
 //! | `store`, `apply` | entries to effects and answers |
+//! | `batch` | several writes as one |
 //! | `documents`, `schema`, `update` | changes to documents and their index entries |
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
@@ -30,6 +31,7 @@ pub mod engine;
 pub mod keys;
 
 mod apply;
+mod batch;
 mod catalog;
 mod codec;
 mod command;
@@ -78,4 +80,6 @@ pub enum PlantedBug {
     ChunkChainIgnored,
     /// An update leaves the index entries of old values.
     OldIndexEntriesStay,
+    /// What a refused batch did before its refusal stays.
+    BatchStays,
 }

@@ -14,6 +14,8 @@ pub(crate) struct Overlay<V> {
     changes: BTreeMap<Vec<u8>, Change>,
     /// What each changed key held before, in order of change, since the last savepoint.
     undo: Vec<(Vec<u8>, Option<Change>)>,
+    /// Bytes of rows put since the last savepoint, whether or not they stayed.
+    written_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -37,12 +39,18 @@ impl Change {
 
 impl<V: View> Overlay<V> {
     pub(crate) fn new(base: V) -> Overlay<V> {
-        Overlay { base, changes: BTreeMap::new(), undo: Vec::new() }
+        Overlay { base, changes: BTreeMap::new(), undo: Vec::new(), written_bytes: 0 }
     }
 
     /// Everything from here on can be taken back by [`Overlay::roll_back`].
     pub(crate) fn savepoint(&mut self) {
         self.undo.clear();
+        self.written_bytes = 0;
+    }
+
+    /// Bytes of rows put since the last savepoint, each time they were put.
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.written_bytes
     }
 
     /// Takes back everything since the last savepoint.
@@ -87,6 +95,9 @@ impl<V: View> Overlay<V> {
     }
 
     fn set(&mut self, key: Vec<u8>, change: Change) {
+        if let Change::Put { value, .. } = &change {
+            self.written_bytes += key.len() + value.len();
+        }
         let before = self.changes.insert(key.clone(), change);
         self.undo.push((key, before));
     }

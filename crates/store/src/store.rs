@@ -354,7 +354,9 @@ impl<E: Engine> Store<E> {
             Known::New => {
                 overlay.savepoint();
                 let result = self.applying(overlay).run(&command.request);
-                if let Err(Failure::Rejected(_)) = result {
+                if let Err(Failure::Rejected(_)) = result
+                    && !self.keeps_what_a_refused_batch_did(&command.request)
+                {
                     overlay.roll_back();
                 }
                 let answer = split(result)?;
@@ -366,6 +368,22 @@ impl<E: Engine> Store<E> {
                 Ok((answer, false))
             }
         }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+impl<E: Engine> Store<E> {
+    fn keeps_what_a_refused_batch_did(&self, request: &api::Request) -> bool {
+        self.planted == Some(crate::PlantedBug::BatchStays)
+            && matches!(request, api::Request::Batch { .. })
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+impl<E: Engine> Store<E> {
+    #[expect(clippy::unused_self, reason = "the same call in both builds")]
+    fn keeps_what_a_refused_batch_did(&self, _request: &api::Request) -> bool {
+        false
     }
 }
 

@@ -171,6 +171,7 @@ fn parse(text: &str) -> Request {
         "swap" => Request::Swap { key: string(1), value: value(part(2)) },
         "cas" => Request::Cas { key: string(1), expected: value(part(2)), value: value(part(3)) },
         "forget" => Request::Forget { reference: Reference::parse(&string(1)).expect("one") },
+        "batch" => api::parse::parse_call(text.as_bytes()).expect("a batch").request,
         other => panic!("unknown operation {other}"),
     }
 }

@@ -58,7 +58,10 @@ impl OptionReader {
         match self.count("batch")? {
             Some(count) if !(1..=PAGE_ITEMS_MAX).contains(&count) => Err(Error::new(
                 ErrorCode::BadRequest,
-                format!("{}: option batch must be 1 to {PAGE_ITEMS_MAX}, got {count}", self.operation),
+                format!(
+                    "{}: option batch must be 1 to {PAGE_ITEMS_MAX}, got {count}",
+                    self.operation
+                ),
             )),
             count => Ok(count),
         }
