@@ -18,6 +18,7 @@
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
 //! | `reader`, `search`, `plan`, `filter`, `projection` | queries |
+//! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
 //! | `engine` | the ordered map below: on disk, and in memory for the simulator |
@@ -39,6 +40,7 @@ mod documents;
 mod failure;
 mod filter;
 mod overlay;
+mod pages;
 mod pairs;
 mod plan;
 mod projection;
@@ -58,7 +60,8 @@ pub use engine::{
     View,
 };
 pub use failure::Fatal;
-pub use reader::Reader;
+pub use pages::{PAGES_KEY_BYTES_MAX, Page, PageLimits, PageStart, Pages};
+pub use reader::{Found, Reader};
 pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
 pub use snapshot::{Chunk, Cursor, Import, ImportError, Progress, SNAPSHOT_VERSION, Snapshot};
 pub use store::{ContentHash, Effect, Entry, FORMAT_VERSION, Outcome, Store};

@@ -4,12 +4,13 @@ use crate::apply::{describe, read_count};
 use crate::catalog::Catalog;
 use crate::engine::{Engine, Snapshots, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
+use crate::pages::Pages;
 use crate::pairs;
 use crate::search::Search;
 use crate::snapshot::Snapshot;
 use crate::store::{Meta, Shared};
 use crate::validate;
-use api::{Document, Error, Request, Value};
+use api::{Document, Error, ErrorCode, Request, SearchOptions, Value, json};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,6 +52,48 @@ impl<E: Engine> Reader<E> {
         split(self.run(request))
     }
 
+    /// As [`Reader::query`], but a list that does not fit `bytes_max` bytes of JSON comes as pages, and so does
+    /// what a search with `batch` finds. They show the same moment.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query_within(
+        &self,
+        request: &Request,
+        bytes_max: usize,
+    ) -> Result<Result<Found<ViewOf<E>>, Error>, Fatal> {
+        split(self.run_within(request, bytes_max))
+    }
+
+    fn run_within(&self, request: &Request, bytes_max: usize) -> Result<Found<ViewOf<E>>, Failure> {
+        let view = self.snapshots.view();
+        if let Request::Search { collection, filter, search } = request {
+            let pages = |options: &SearchOptions| {
+                let collection = Arc::clone(self.catalog(&view)?.get(collection)?);
+                Pages::search(view.clone(), collection, filter, options)
+            };
+            if search.batch.is_some() {
+                return Ok(Found::Pages(pages(search)?));
+            }
+            let found = match self.run_at(&view, request) {
+                Ok(Value::Array(items)) if !fits(&items, bytes_max) => None,
+                // One that cannot be read in parts either says so itself.
+                Err(Failure::Rejected(error)) if error.code == ErrorCode::ResultTooLarge => None,
+                found => Some(found?),
+            };
+            return Ok(match found {
+                Some(found) => Found::Whole(found),
+                None => Found::TooLong(pages(search)?),
+            });
+        }
+        Ok(match self.run_at(&view, request)? {
+            Value::Array(items) if !fits(&items, bytes_max) => {
+                Found::TooLong(Pages::list(view, items))
+            }
+            whole => Found::Whole(whole),
+        })
+    }
+
     /// The rows of this moment, to be sent to somebody who is too far behind. While it lives, the
     /// engine keeps what it sees.
     ///
@@ -61,30 +104,36 @@ impl<E: Engine> Reader<E> {
     }
 
     fn run(&self, request: &Request) -> Result<Value, Failure> {
-        let view = self.snapshots.view();
+        if let Request::Search { search: SearchOptions { batch: Some(_), .. }, .. } = request {
+            return Err(bad_request("search: batch needs a node that keeps cursors").into());
+        }
+        self.run_at(&self.snapshots.view(), request)
+    }
+
+    fn run_at(&self, view: &ViewOf<E>, request: &Request) -> Result<Value, Failure> {
         match request {
             Request::Read { key, empty_if_absent } => {
                 validate::check_key(key)?;
-                match pairs::read(&view, key)? {
+                match pairs::read(view, key)? {
                     Value::Null if *empty_if_absent => Ok(Value::String(String::new())),
                     value => Ok(value),
                 }
             }
             Request::Search { collection, filter, search } => {
                 let search = Search::parse(filter, search)?;
-                let catalog = self.catalog(&view)?;
-                search.run(&view, catalog.get(collection)?)
+                let catalog = self.catalog(view)?;
+                search.run(view, catalog.get(collection)?)
             }
             Request::Describe { collection: Some(name) } => {
-                let catalog = self.catalog(&view)?;
+                let catalog = self.catalog(view)?;
                 let collection = catalog.get(name)?;
-                Ok(describe(collection, read_count(&view, collection.number)?))
+                Ok(describe(collection, read_count(view, collection.number)?))
             }
             Request::Describe { collection: None } => {
-                let catalog = self.catalog(&view)?;
+                let catalog = self.catalog(view)?;
                 let mut all = Document::new();
                 for (name, collection) in &catalog.collections {
-                    let count = read_count(&view, collection.number)?;
+                    let count = read_count(view, collection.number)?;
                     all.insert(name.clone(), describe(collection, count));
                 }
                 Ok(Value::Document(all))
@@ -107,4 +156,27 @@ impl<E: Engine> Reader<E> {
         }
         Ok(catalog)
     }
+}
+
+/// What a query came to.
+pub enum Found<V> {
+    /// The whole answer.
+    Whole(Value),
+    /// Pages, which the request asked for.
+    Pages(Pages<V>),
+    /// A list that is too long for one answer.
+    TooLong(Pages<V>),
+}
+
+/// Whether the JSON text of a list has at most `bytes_max` bytes.
+fn fits(items: &[Value], bytes_max: usize) -> bool {
+    let bound: usize = items.iter().map(|item| json::length_bound(item) + 1).sum();
+    if bound + 2 <= bytes_max {
+        return true;
+    }
+    let (mut scratch, mut bytes) = (Vec::new(), 2);
+    items.iter().all(|item| {
+        bytes += json::length(item, &mut scratch) + 1;
+        bytes <= bytes_max
+    })
 }

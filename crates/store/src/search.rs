@@ -32,11 +32,22 @@ pub(crate) struct Found {
     pub(crate) document: Document,
     /// Its size in bytes of BSON.
     pub(crate) size_bytes: usize,
+    /// Where the scan found it.
+    pub(crate) spot: Spot,
+}
+
+/// Where a scan stands: it can go on behind it, at the same view and by the same plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    /// Which of the plan's intervals, counted in the order in which they are read.
+    interval: usize,
+    /// The row's key.
+    key: Bytes,
 }
 
 /// What a search looked at.
 #[derive(Default)]
-struct Examined {
+pub(crate) struct Examined {
     keys: u64,
     documents: u64,
 }
@@ -104,7 +115,7 @@ impl<'a> Search<'a> {
     ) -> Outcome<i64> {
         let most = self.most_found();
         let mut found = 0;
-        scan(view, collection, plan, &self.filter, examined, &mut |_| {
+        scan(view, collection, plan, &self.filter, None, examined, &mut |_| {
             found += 1;
             Ok(found < most)
         })?;
@@ -144,7 +155,7 @@ impl<'a> Search<'a> {
         let mut count = 0;
         let mut size = Size::default();
         let mut found = Vec::new();
-        scan(view, collection, plan, &self.filter, examined, &mut |one| {
+        scan(view, collection, plan, &self.filter, None, examined, &mut |one| {
             count += 1;
             if count > self.options.skip {
                 size.add(&one)?;
@@ -167,11 +178,10 @@ impl<'a> Search<'a> {
         let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
         let mut size = Size::default();
         let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
-        scan(view, collection, plan, &self.filter, examined, &mut |found| {
-            let ranks =
-                self.sort.iter().map(|(path, backward)| Rank::of(&found.document, path, *backward));
+        scan(view, collection, plan, &self.filter, None, examined, &mut |found| {
+            let ranks = self.ranks(&found.document);
             size.add(&found)?;
-            heap.push(Ranked { ranks: ranks.collect(), backward, found });
+            heap.push(Ranked { ranks, backward, found });
             if heap.len() > most
                 && let Some(last) = heap.pop()
             {
@@ -181,6 +191,58 @@ impl<'a> Search<'a> {
         })?;
         let sorted = heap.into_sorted_vec().into_iter().map(|ranked| ranked.found);
         Ok(sorted.skip(usize::try_from(self.options.skip).unwrap_or(usize::MAX)).collect())
+    }
+}
+
+impl Search<'_> {
+    fn ranks(&self, document: &Document) -> Vec<Rank> {
+        let ranks = self.sort.iter().map(|(path, backward)| Rank::of(document, path, *backward));
+        ranks.collect()
+    }
+
+    /// The `_id` keys of what it finds, in order, without what is skipped; none if they, and what
+    /// they are sorted by, take more than `bytes_max` bytes.
+    pub(crate) fn id_keys(
+        &self,
+        view: &impl View,
+        collection: &Collection,
+        plan: &Plan<'_>,
+        bytes_max: usize,
+    ) -> Outcome<Option<Vec<Bytes>>> {
+        let most = usize::try_from(self.most_found()).unwrap_or(usize::MAX);
+        let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
+        let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
+        let (mut bytes, mut fits) = (0, true);
+        let mut examined = Examined::default();
+        scan(view, collection, plan, &self.filter, None, &mut examined, &mut |mut found| {
+            let ranks = self.ranks(&found.document);
+            found.document = Document::new();
+            let ranked = Ranked { ranks, backward, found };
+            bytes += ranked.bytes();
+            heap.push(ranked);
+            if heap.len() > most
+                && let Some(last) = heap.pop()
+            {
+                bytes -= last.bytes();
+            }
+            fits = bytes <= bytes_max;
+            Ok(fits)
+        })?;
+        if !fits {
+            return Ok(None);
+        }
+        let skip = usize::try_from(self.options.skip).unwrap_or(usize::MAX);
+        let sorted = heap.into_sorted_vec().into_iter().skip(skip);
+        Ok(Some(sorted.map(|ranked| Bytes::copy_from_slice(&ranked.found.id_key)).collect()))
+    }
+
+    /// A document as it is answered.
+    pub(crate) fn project(&self, document: Document) -> Document {
+        self.projection.apply(document)
+    }
+
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
     }
 }
 
@@ -220,12 +282,13 @@ impl Size {
     }
 }
 
-/// Calls `each` for every matching document until it answers false.
-fn scan(
+/// Calls `each` for every matching document behind a spot until it answers false.
+pub(crate) fn scan(
     view: &impl View,
     collection: &Collection,
     plan: &Plan<'_>,
     filter: &Filter,
+    behind: Option<&Spot>,
     examined: &mut Examined,
     each: &mut dyn FnMut(Found) -> Result<bool, Error>,
 ) -> Outcome<()> {
@@ -237,14 +300,24 @@ fn scan(
     // One document may have several entries in an index on lists.
     let multikey = plan.index.is_some_and(|index| index.multikey);
     let mut seen = BTreeSet::new();
-    for position in 0..plan.intervals.len() {
+    let first = behind.map_or(0, |spot| spot.interval);
+    for interval_number in first..plan.intervals.len() {
+        let position = interval_number;
         let position = if plan.backward { plan.intervals.len() - 1 - position } else { position };
         let interval = &plan.intervals[position];
-        let from = [&prefix[..], &interval.from].concat();
-        let to = [&prefix[..], &interval.to].concat();
+        let mut from = [&prefix[..], &interval.from].concat();
+        let mut to = [&prefix[..], &interval.to].concat();
+        if let Some(spot) = behind.filter(|spot| spot.interval == interval_number) {
+            match direction {
+                // The smallest key behind it.
+                Direction::Forward => from = [&spot.key[..], &[0]].concat(),
+                Direction::Backward => to = spot.key.to_vec(),
+            }
+        }
         for row in view.range(&from, &to, direction) {
             let (key, value) = row?;
             examined.keys += 1;
+            let spot = Spot { interval: interval_number, key: key.clone() };
             let (id_key, row) = match plan.index {
                 None => (key.slice(prefix.len()..), value),
                 Some(_) => {
@@ -261,7 +334,7 @@ fn scan(
             };
             examined.documents += 1;
             let document = decode(&row)?;
-            let found = Found { id_key, document, size_bytes: row.len() };
+            let found = Found { id_key, document, size_bytes: row.len(), spot };
             if filter.matches(&found.document) && !each(found)? {
                 return Ok(());
             }
@@ -327,6 +400,14 @@ struct Ranked {
     ranks: Vec<Rank>,
     backward: bool,
     found: Found,
+}
+
+impl Ranked {
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        let ranks: usize = self.ranks.iter().map(|rank| size_of::<Rank>() + rank.key.len()).sum();
+        size_of::<Ranked>() + ranks + self.found.id_key.len() + self.found.spot.key.len()
+    }
 }
 
 impl Ord for Ranked {
