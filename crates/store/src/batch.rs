@@ -10,11 +10,12 @@ use crate::apply::Applying;
 use crate::codec::Writer;
 use crate::command::request_bytes;
 use crate::engine::View;
-use crate::failure::{Failure, Fatal, Outcome, bad_request, show, too_large};
+use crate::failure::{Failure, Fatal, Outcome, bad_request, too_large};
 use crate::search::find_all;
 use crate::{pairs, validate};
 use api::limits::{BATCH_REQUESTS_MAX, DOCUMENT_BYTES_MAX};
 use api::{Error, ErrorCode, Expectation, Request, Value, order};
+use query::show;
 
 /// Most bytes of rows that one batch writes, every version of a row counted.
 pub(crate) const WRITTEN_BYTES_MAX: usize = 64 << 20;

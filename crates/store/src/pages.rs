@@ -10,12 +10,12 @@
 use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::{Fatal, Outcome, bad_request, split};
-use crate::filter::Filter;
 use crate::keys;
 use crate::plan::{Plan, plan};
 use crate::search::{Examined, Search, Spot, decode, scan};
 use api::{Document, Error, ErrorCode, SearchOptions, Value, json};
 use bytes::Bytes;
+use query::Filter;
 use std::sync::Arc;
 
 /// Most bytes of keys that one result keeps, and of what they are sorted by while they are sorted.
