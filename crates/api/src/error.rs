@@ -156,12 +156,17 @@ impl Error {
         (self.code == ErrorCode::NotLeader).then(|| self.message.strip_prefix(NOT_LEADER)).flatten()
     }
 
-    /// The refusal of a result that takes more than `bytes_max` bytes, and is kept under `cursor`.
-    pub fn too_long_for_one_answer(bytes_max: usize, cursor: &str) -> Error {
-        Error::new(
-            ErrorCode::ResultTooLarge,
-            format!("the result does not fit an answer of {bytes_max} bytes{GO_ON}{cursor}"),
-        )
+    /// The refusal of a result that does not fit an answer of `bytes_max` bytes, and is kept under `cursor`,
+    /// unless there was no room for it.
+    pub fn too_long_for_one_answer(bytes_max: usize, cursor: Option<&str>) -> Error {
+        let go_on = match cursor {
+            Some(cursor) => format!("{GO_ON}{cursor}"),
+            None => "; too many cursors are open at this node to keep it: ask for less with limit, skip and \
+                     fields, or close a cursor"
+                .to_owned(),
+        };
+        let message = format!("the result does not fit an answer of {bytes_max} bytes{go_on}");
+        Error::new(ErrorCode::ResultTooLarge, message)
     }
 
     /// The cursor under which the result is kept that such a refusal tells of.

@@ -19,9 +19,11 @@
 mod backoff;
 mod client;
 mod connection;
+mod cursor;
 mod members;
 mod operations;
 mod references;
 
 pub use client::{Client, Options};
+pub use cursor::Cursor;
 pub use operations::CasOutcome;

@@ -77,7 +77,14 @@ impl Replica {
 
     /// Whether the answer is what this node's store says: asked for, or all there is under the passive policy.
     fn reads_locally(&self, call: &Call) -> bool {
-        call.options.level == Level::Local || self.policy() == Policy::Passive
+        let is_here = match &call.request {
+            // What was opened at this node.
+            Request::Next { .. } | Request::Close { .. } => true,
+            // It waits for what is applied; where it begins now, now must not be long ago.
+            Request::Watch(watch) => watch.from.is_some(),
+            _ => call.options.level == Level::Local,
+        };
+        is_here || self.policy() == Policy::Passive
     }
 
     /// No leader has been known for a while.

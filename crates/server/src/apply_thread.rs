@@ -3,6 +3,7 @@
 //! Its queue is bounded in bytes by the event loop (see [`Backlog`]).
 
 use crate::backlog::Backlog;
+use crate::cursors::Cursors;
 use crate::error::ServerError;
 use crate::inbox::{Alarm, Inbox};
 use crate::queue::{Queue, Taken};
@@ -63,6 +64,7 @@ pub(crate) struct ApplyThread {
     pub(crate) queue: Arc<Queue<ApplyJob>>,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) cursors: Arc<Cursors>,
 }
 
 impl ApplyThread {
@@ -175,7 +177,9 @@ impl Worker {
             let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
             stores.switch().map_err(io)?
         };
-        self.thread.reader.replace(store.reader());
+        let cursors = &self.thread.cursors;
+        // They see rows of the store that goes.
+        self.thread.reader.replace(store.reader(), || cursors.clear());
         drop(std::mem::replace(&mut self.thread.store, store));
         if let Err(error) = std::fs::remove_dir_all(&old) {
             // The next start does it.

@@ -25,6 +25,7 @@ mod address;
 mod apply_thread;
 mod backlog;
 mod connections;
+mod cursors;
 mod diverged;
 mod error;
 mod faults;

@@ -248,7 +248,8 @@ impl Node {
             }
             Output::Query { id, request } => {
                 if let Some(waiting) = self.under_way.requests.get(&id) {
-                    queries.push(Query { id, request, deadline: waiting.deadline });
+                    let (deadline, origin) = (waiting.deadline, waiting.reply.origin());
+                    queries.push(Query { id, request, deadline, origin });
                 }
             }
             Output::Reply { id, answer } => self.answer(id, answer),

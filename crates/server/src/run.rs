@@ -4,6 +4,7 @@ use crate::address::{check, check_reachable, resolve_listen};
 use crate::apply_thread::ApplyThread;
 use crate::backlog::Backlog;
 use crate::connections::{Connections, Count};
+use crate::cursors::Cursors;
 use crate::diverged::DivergedFile;
 use crate::error::ServerError;
 use crate::faults::Faults;
@@ -82,12 +83,18 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         let identity = Arc::new(OnceLock::new());
         let inbox = Arc::new(Inbox::default());
         let faults = Arc::new(Faults::new(options.fault_injection));
+        let start = format!("{:016x}", random_number()?);
+        let cursors = Arc::new(Cursors::new(start, options.cursor_timeout));
         if options.fault_injection {
             tracing::warn!("clients may turn faults of this node on and off (--fault-injection)");
         }
         let (closing, closed) = watch::channel(false);
         let connections = Arc::new(Connections {
-            service: NodeService { inbox: Arc::clone(&inbox), faults: Arc::clone(&faults) },
+            service: NodeService {
+                inbox: Arc::clone(&inbox),
+                faults: Arc::clone(&faults),
+                cursors: Arc::clone(&cursors),
+            },
             settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
             incoming: Incoming::new(
                 Arc::clone(&identity),
@@ -101,7 +108,8 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         for listener in listeners {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }
-        let mut startup = Startup { options, folder, address, inbox, stop, identity, faults };
+        let mut startup =
+            Startup { options, folder, address, inbox, stop, identity, faults, cursors };
         let ended = startup.run(&connections, &closing).await;
         startup.settle(ended)
     });
@@ -118,6 +126,7 @@ struct Startup<'a> {
     stop: Stop,
     identity: Arc<OnceLock<Identity>>,
     faults: Arc<Faults>,
+    cursors: Arc<Cursors>,
 }
 
 /// The working threads of a node, and how to end them.
@@ -409,6 +418,7 @@ impl Startup<'_> {
             path: path.clone(),
             queue: Arc::clone(&node.readers),
             inbox: Arc::clone(inbox),
+            cursors: Arc::clone(&self.cursors),
         };
         let snapshot = SnapshotThread {
             reader: reader.clone(),
@@ -435,6 +445,7 @@ impl Startup<'_> {
             queue: Arc::clone(&node.apply),
             backlog,
             inbox: Arc::clone(inbox),
+            cursors: Arc::clone(&self.cursors),
         };
         let threads = Threads {
             log: log.spawn()?,
