@@ -9,11 +9,11 @@ use crate::overlay::Overlay;
 use crate::references::References;
 use crate::search::find_all;
 use crate::store::Group;
-use crate::update::Update;
 use crate::{pairs, validate};
 use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, Request, Schema, Value};
 use bson::doc;
+use query::Update;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

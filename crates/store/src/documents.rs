@@ -12,10 +12,10 @@ use crate::keys;
 use crate::overlay::Overlay;
 use crate::schema;
 use crate::search::{Found, entry_id_key};
-use crate::update::Update;
 use crate::validate;
 use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, Value};
+use query::Update;
 use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.

@@ -4,6 +4,8 @@ use crate::command::DecodeError;
 use crate::engine::EngineError;
 use api::{Error, ErrorCode};
 
+pub(crate) use query::{bad_query, show};
+
 /// This node's own trouble: it must halt, and may come back after a restart or a repair. Never
 /// caused by what a client asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,22 +102,6 @@ pub(crate) fn bad_request(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::BadRequest, message)
 }
 
-pub(crate) fn bad_query(message: impl Into<String>) -> Error {
-    Error::new(ErrorCode::BadQuery, message)
-}
-
 pub(crate) fn too_large(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::TooLarge, message)
-}
-
-/// Most characters of a value inside a message.
-const SHOWN_CHARACTERS_MAX: usize = 120;
-
-/// A value as it stands in messages: short.
-pub(crate) fn show(value: &api::Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }

@@ -13,10 +13,10 @@
 //! | `command` | the log entry's payload |
 //! | `validate` | what can be refused before it costs a log entry |
 //! | `store`, `apply` | entries to effects and answers |
-//! | `documents`, `schema`, `update` | changes to documents and their index entries |
+//! | `documents`, `schema` | changes to documents and their index entries |
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
-//! | `reader`, `search`, `plan`, `filter`, `projection` | queries |
+//! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
 //! | `engine` | the ordered map below: on disk, and in memory for the simulator |
@@ -35,18 +35,15 @@ mod codec;
 mod command;
 mod documents;
 mod failure;
-mod filter;
 mod overlay;
 mod pairs;
 mod plan;
-mod projection;
 mod reader;
 mod references;
 mod schema;
 mod search;
 mod snapshot;
 mod store;
-mod update;
 mod validate;
 
 pub use command::{COMMAND_VERSION, Command, DecodeError};

@@ -5,12 +5,12 @@
 //! first, then lists of values, then ranges, then an index in the order of the sort.
 
 use crate::catalog::{Collection, Index};
-use crate::filter::{Comparison, Filter, Test};
 use crate::keys;
 use api::order::{Bracket, bracket};
 use api::value::ID_FIELD;
 use api::{SearchOptions, Value};
 use bson::doc;
+use query::{Comparison, Filter, Test};
 
 /// Half-open bounds of value keys: `from <= key < to`.
 #[derive(Clone, Debug, PartialEq, Eq)]

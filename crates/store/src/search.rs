@@ -3,14 +3,13 @@
 use crate::catalog::Collection;
 use crate::engine::{Direction, EngineError, View};
 use crate::failure::{Failure, Fatal, Outcome};
-use crate::filter::Filter;
 use crate::keys;
 use crate::plan::{Plan, plan};
-use crate::projection::Projection;
 use api::path::Path;
 use api::{Document, Error, ErrorCode, SearchOptions, Value};
 use bson::doc;
 use bytes::Bytes;
+use query::{Filter, Projection};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
 

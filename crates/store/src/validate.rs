@@ -1,15 +1,14 @@
 //! Checks of a request that need no data, made before it costs a log entry.
 
 use crate::failure::{bad_request, too_large};
-use crate::filter::Filter;
 use crate::search::Search;
-use crate::update::Update;
 use api::limits::{
     DOCUMENT_BYTES_MAX, INDEXES_PER_COLLECTION_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NESTING_MAX,
     REFERENCE_CLIENT_BYTES_MAX,
 };
 use api::value::ID_FIELD;
 use api::{Document, Error, Request, Schema, Value};
+use query::{Filter, Update};
 
 /// Checks everything about a request that does not depend on the store's content: names, sizes,
 /// nesting, the grammar of filters, updates and schemas.

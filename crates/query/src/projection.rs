@@ -1,6 +1,6 @@
 //! Projections: which fields of a found document are answered.
 
-use crate::failure::{bad_query, show};
+use crate::error::{bad_query, show};
 use crate::filter::is_true;
 use api::path::Path;
 use api::value::ID_FIELD;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// A parsed `fields` option.
 #[derive(Clone, Debug)]
-pub(crate) struct Projection {
+pub struct Projection {
     /// Whether only the named fields are kept, rather than all others.
     inclusive: bool,
     /// Whether `_id` is kept.
@@ -28,7 +28,11 @@ enum Node {
 }
 
 impl Projection {
-    pub(crate) fn parse(fields: Option<&Document>) -> Result<Projection, Error> {
+    /// Reads a `fields` option; none keeps everything.
+    ///
+    /// # Errors
+    /// `bad_query`, naming the field.
+    pub fn parse(fields: Option<&Document>) -> Result<Projection, Error> {
         let mut projection = Projection { inclusive: false, with_id: true, fields: Fields::new() };
         let mut inclusive = None;
         for (name, value) in fields.into_iter().flatten() {
@@ -59,7 +63,8 @@ impl Projection {
         Ok(projection)
     }
 
-    pub(crate) fn apply(&self, document: Document) -> Document {
+    /// The fields of a document that are answered.
+    pub fn apply(&self, document: Document) -> Document {
         if !self.inclusive && self.with_id && self.fields.is_empty() {
             return document;
         }

@@ -5,7 +5,7 @@
 //! opposite holds for none. Ranges look only at values of the operand's type bracket. Null means
 //! null or nothing there.
 
-use crate::failure::{bad_query, show};
+use crate::error::{bad_query, show};
 use api::order::{self, Number, bracket};
 use api::path::Path;
 use api::{Document, Error, Value};
@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 
 /// A parsed filter.
 #[derive(Clone, Debug)]
-pub(crate) enum Filter {
+pub enum Filter {
     /// Every one holds; an empty list holds for all documents.
     And(Vec<Filter>),
     /// At least one holds.
@@ -27,19 +27,29 @@ pub(crate) enum Filter {
 
 /// A test on the values at a path.
 #[derive(Clone, Debug)]
-pub(crate) enum Test {
+pub enum Test {
+    /// It stands so to the operand, within the operand's type bracket.
     Compare(Comparison, Value),
+    /// It equals one of the values or is matched by one of the patterns.
     In(Vec<Value>, Vec<Regex>),
+    /// It is there.
     Exists,
+    /// It is text in which the pattern is found.
     Regex(Regex),
 }
 
+/// How a value stands to an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Comparison {
+pub enum Comparison {
+    /// `$eq`, also within lists.
     Equal,
+    /// `$gt`
     Greater,
+    /// `$gte`
     GreaterOrEqual,
+    /// `$lt`
     Less,
+    /// `$lte`
     LessOrEqual,
 }
 
@@ -53,12 +63,12 @@ impl Filter {
     ///
     /// # Errors
     /// `bad_query`, naming the operator or the field.
-    pub(crate) fn parse(filter: &Document) -> Result<Filter, Error> {
+    pub fn parse(filter: &Document) -> Result<Filter, Error> {
         parse_filter(filter, 0)
     }
 
     /// Whether the document is meant.
-    pub(crate) fn matches(&self, document: &Document) -> bool {
+    pub fn matches(&self, document: &Document) -> bool {
         match self {
             Filter::And(filters) => filters.iter().all(|filter| filter.matches(document)),
             Filter::Or(filters) => filters.iter().any(|filter| filter.matches(document)),
@@ -71,7 +81,7 @@ impl Filter {
     }
 
     /// The tests that every matching document passes: those joined by "and" at the top.
-    pub(crate) fn required_tests(&self) -> Vec<(&Path, &Test)> {
+    pub fn required_tests(&self) -> Vec<(&Path, &Test)> {
         match self {
             Filter::And(filters) => filters.iter().flat_map(Filter::required_tests).collect(),
             Filter::Test(path, test) => vec![(path, test)],
@@ -82,7 +92,7 @@ impl Filter {
 
 impl Test {
     /// Whether one value, or the absence of one, passes.
-    pub(crate) fn passes(&self, value: Option<&Value>) -> bool {
+    pub fn passes(&self, value: Option<&Value>) -> bool {
         match self {
             Test::Compare(comparison, operand) => compare(*comparison, value, operand),
             Test::In(operands, patterns) => {
@@ -259,7 +269,7 @@ fn parse_in(path: &Path, name: &str, operand: &Value) -> Result<Test, Error> {
 }
 
 /// `false`, null and 0 are false; all other values are true.
-pub(crate) fn is_true(value: &Value) -> bool {
+pub fn is_true(value: &Value) -> bool {
     match value {
         Value::Boolean(flag) => *flag,
         Value::Null | Value::Undefined => false,
