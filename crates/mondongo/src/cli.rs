@@ -162,17 +162,9 @@ mod tests {
         let target = parse_target("localhost:8000, [::1]:8001").expect("addresses");
         let members = ["localhost:8000", "[::1]:8001"].map(String::from).to_vec();
         assert_eq!(target, Target::Members(members));
-        for text in [
-            "localhost",
-            ":8000",
-            "localhost:",
-            "localhost:0",
-            "db:99999",
-            "a:1,",
-            "",
-            "::1",
-            "a,b",
-        ] {
+        for text in
+            ["localhost", ":8000", "localhost:", "localhost:0", "db:99999", "a:1,", "", "a,b"]
+        {
             let message = parse_target(text).expect_err(text);
             assert!(message.contains("no address"), "{message}");
         }

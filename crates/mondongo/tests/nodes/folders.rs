@@ -175,8 +175,8 @@ fn flip(at: usize) -> impl FnOnce(&mut Vec<u8>) {
 }
 
 /// The first file of a folder, in order of names, whose name begins with `start`.
-fn file(folder: PathBuf, start: &str) -> PathBuf {
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+fn file(folder: &Path, start: &str) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a name").path()).collect();
     paths.retain(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(start)));
     paths.sort();
@@ -199,10 +199,10 @@ fn verify_names_the_file_that_is_damaged() {
     assert_eq!(sound.status.code(), Some(0), "{}{}", out(&sound), err(&sound));
     assert!(out(&sound).contains("1 collections, 50 documents"), "{}", out(&sound));
     let rows = folder.join("store/keyspaces/1");
-    let table = file(rows.join("tables"), "");
+    let table = file(&rows.join("tables"), "");
     type Damage = Box<dyn FnOnce(&mut Vec<u8>)>;
     let middle = |path: &Path| fs::metadata(path).expect("a file").len() as usize / 2;
-    let segment = file(folder.join("log"), "segment-");
+    let segment = file(&folder.join("log"), "segment-");
     let current = fs::read(rows.join("current")).expect("a pointer");
     let number = u64::from_le_bytes(current[..8].try_into().expect("8 bytes"));
     let manifest = rows.join(format!("v{number}"));

@@ -41,7 +41,7 @@ pub enum Body {
         /// What it costs, in bytes; an estimate from above.
         bytes: usize,
         /// What it does.
-        entry: EntryBody,
+        entry: Box<EntryBody>,
     },
     /// Every slot up to this one is decided.
     Decided {
@@ -75,7 +75,7 @@ pub enum EntryBody {
         /// The clock of the node that took it, in milliseconds since 1970.
         time_ms: u64,
         /// What is to be done.
-        request: Request,
+        request: Box<Request>,
     },
     /// A command that this version cannot read.
     Unreadable {
@@ -167,7 +167,7 @@ fn shown(position: Position, record: Record, decided: Slot) -> LogRecord {
             ballot: entry.ballot.to_string(),
             is_decided: slot <= decided,
             bytes: entry.payload.cost_bytes(),
-            entry: entry_body(&entry),
+            entry: Box::new(entry_body(&entry)),
         },
         Record::Decided(slot) => Body::Decided { slot: slot.0 },
         Record::Base(base) => Body::Base {
@@ -186,6 +186,7 @@ fn entry_body(entry: &Entry) -> EntryBody {
         Payload::Membership(membership) => EntryBody::Membership(membership_shown(membership)),
         Payload::Command(bytes) => match Command::decode(bytes) {
             Ok(Command { reference, acked, time_ms, request }) => {
+                let request = Box::new(request);
                 EntryBody::Command { reference, acked, time_ms, request }
             }
             Err(error) => EntryBody::Unreadable { reason: error.to_string() },
