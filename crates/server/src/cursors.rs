@@ -10,11 +10,12 @@
 //! of a store that is there.
 
 use api::limits::PAGE_ITEMS_DEFAULT;
-use api::{Document, Error, ErrorCode, Value};
+use api::{Document, Error, ErrorCode, Request, Value};
+use gateway::Origin;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use store::{Fatal, FjallView, Page, PageLimits, PageStart, Pages};
+use store::{Fatal, FjallEngine, FjallView, Found, Page, PageLimits, PageStart, Pages, Reader};
 
 /// Most cursors of one node.
 pub(crate) const CURSORS_MAX: usize = 1_000;
@@ -26,6 +27,13 @@ const HELD_BYTES_MAX: usize = 256 << 20;
 const UNASKED_TIMEOUT: Duration = Duration::from_secs(60);
 /// How old a cursor may grow, however often it is asked for: while it lives, the store keeps what it sees.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Bytes of an answer besides the documents in it.
+pub(crate) const FRAMING_BYTES: usize = 256;
+/// How long a cursor waits if nobody says otherwise.
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+
+const _: () = assert!(FRAMING_BYTES < api::limits::SHORT_FRAME_BYTES_MAX);
 
 /// The cursors of one node.
 pub(crate) struct Cursors {
@@ -78,11 +86,47 @@ impl Cursors {
         Cursors { start, timeout, table: Mutex::default() }
     }
 
+    /// Answers a query of the store, and what is asked of a cursor.
+    ///
+    /// # Errors
+    /// Outside, this node's trouble; inside, what is wrong with the request.
+    pub(crate) fn answer(
+        &self,
+        reader: &Reader<FjallEngine>,
+        request: &Request,
+        origin: Origin,
+    ) -> Result<Result<Value, Error>, Fatal> {
+        let bytes_max = origin.answer_bytes_max - FRAMING_BYTES;
+        let found: Found<FjallView> = match request {
+            Request::Next { cursor, batch } => return self.next(cursor, *batch, bytes_max),
+            Request::Close { cursor } => return Ok(Ok(Value::Boolean(self.close(cursor)))),
+            request => match reader.query_within(request, bytes_max)? {
+                Ok(found) => found,
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        match found {
+            Found::Whole(value) => Ok(Ok(value)),
+            Found::Pages(pages) => {
+                let batch = match request {
+                    Request::Search { search, .. } => search.batch,
+                    _ => None,
+                };
+                self.open(pages, batch, origin.connection, bytes_max)
+            }
+            Found::TooLong(pages) => {
+                let cursor = self.keep(pages, origin.connection);
+                let bytes_max = origin.answer_bytes_max;
+                Ok(Err(Error::too_long_for_one_answer(bytes_max, cursor.as_deref())))
+            }
+        }
+    }
+
     /// Answers the first page, and keeps the rest.
     ///
     /// # Errors
     /// As [`Pages::page`]; [`ErrorCode::Busy`] if there are too many cursors.
-    pub(crate) fn open(
+    fn open(
         &self,
         pages: Pages<FjallView>,
         items: Option<u64>,
@@ -103,7 +147,7 @@ impl Cursors {
     }
 
     /// Keeps a result that did not fit its answer; its cursor, unless there are too many.
-    pub(crate) fn keep(&self, pages: Pages<FjallView>, connection: u64) -> Option<String> {
+    fn keep(&self, pages: Pages<FjallView>, connection: u64) -> Option<String> {
         let cursor = Cursor::new(pages, PAGE_ITEMS_DEFAULT, connection, false);
         self.add(cursor).ok().map(|number| self.name(number, 0))
     }
@@ -112,7 +156,7 @@ impl Cursors {
     ///
     /// # Errors
     /// As [`Pages::page`]; [`ErrorCode::CursorGone`]; [`ErrorCode::Busy`] if it is being read.
-    pub(crate) fn next(
+    fn next(
         &self,
         name: &str,
         items: Option<u64>,
@@ -156,7 +200,7 @@ impl Cursors {
     }
 
     /// Drops a cursor; whether there was one.
-    pub(crate) fn close(&self, name: &str) -> bool {
+    fn close(&self, name: &str) -> bool {
         let Some(Name { number, .. }) = self.parse(name) else { return false };
         self.lock().remove(number)
     }

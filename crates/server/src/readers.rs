@@ -6,14 +6,14 @@ use crate::cursors::Cursors;
 use crate::error::ServerError;
 use crate::inbox::{Alarm, Inbox};
 use crate::queue::{Queue, Taken};
-use api::{Error, ErrorCode, Request, Value};
+use api::{Error, ErrorCode, Request};
 use gateway::Origin;
 use replica::RequestId;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
-use store::{Fatal, FjallEngine, FjallView, Found, Reader};
+use store::{FjallEngine, Reader};
 
 /// How many threads there are: one long query must not keep the others waiting.
 const READERS: usize = 2;
@@ -101,7 +101,7 @@ impl Readers {
                 }
                 // Held while a cursor is read, too: its rows are those of the store in use.
                 let reader = self.reader.lock();
-                let answer = self.answer(&reader, &query);
+                let answer = self.cursors.answer(&reader, &query.request, query.origin);
                 drop(reader);
                 match answer {
                     Ok(answer) => answers.push((query.id, answer)),
@@ -115,43 +115,3 @@ impl Readers {
         }
     }
 }
-
-/// Bytes of an answer besides the documents in it.
-const FRAMING_BYTES: usize = 256;
-
-impl Readers {
-    fn answer(
-        &self,
-        reader: &Reader<FjallEngine>,
-        query: &Query,
-    ) -> Result<Result<Value, Error>, Fatal> {
-        let bytes_max = query.origin.answer_bytes_max - FRAMING_BYTES;
-        match &query.request {
-            Request::Next { cursor, batch } => self.cursors.next(cursor, *batch, bytes_max),
-            Request::Close { cursor } => Ok(Ok(Value::Boolean(self.cursors.close(cursor)))),
-            request => {
-                let found: Found<FjallView> = match reader.query_within(request, bytes_max)? {
-                    Ok(found) => found,
-                    Err(error) => return Ok(Err(error)),
-                };
-                match found {
-                    Found::Whole(value) => Ok(Ok(value)),
-                    Found::Pages(pages) => {
-                        let batch = match request {
-                            Request::Search { search, .. } => search.batch,
-                            _ => None,
-                        };
-                        self.cursors.open(pages, batch, query.origin.connection, bytes_max)
-                    }
-                    Found::TooLong(pages) => {
-                        let cursor = self.cursors.keep(pages, query.origin.connection);
-                        let bytes_max = query.origin.answer_bytes_max;
-                        Ok(Err(Error::too_long_for_one_answer(bytes_max, cursor.as_deref())))
-                    }
-                }
-            }
-        }
-    }
-}
-
-const _: () = assert!(FRAMING_BYTES < api::limits::SHORT_FRAME_BYTES_MAX);

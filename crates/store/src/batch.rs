@@ -11,10 +11,10 @@ use crate::codec::Writer;
 use crate::command::request_bytes;
 use crate::engine::View;
 use crate::failure::{Failure, Fatal, Outcome, bad_request, too_large};
-use crate::search::find_all;
+use crate::search::Search;
 use crate::{pairs, validate};
 use api::limits::{BATCH_REQUESTS_MAX, DOCUMENT_BYTES_MAX};
-use api::{Error, ErrorCode, Expectation, Request, Value, order};
+use api::{Error, ErrorCode, Expectation, Request, SearchOptions, Value, order};
 use query::show;
 
 /// Most bytes of rows that one batch writes, every version of a row counted.
@@ -130,11 +130,27 @@ impl<V: View> Applying<'_, V> {
             }
             Expectation::Count { collection, filter, count } => {
                 let found = self.state.catalog.get(collection)?;
-                let found = find_all(self.overlay, found, filter)?.len() as u64;
+                let options = SearchOptions::default();
+                let search = Search::parse(filter, &options)?;
+                // One more than expected is enough to know, and to say so.
+                let most = count.saturating_add(1);
+                let mut matching = 0;
+                search.for_each(self.overlay, found, &mut |_| {
+                    matching += 1;
+                    Ok(matching < most)
+                })?;
+                let found: u64 = matching;
                 if found != *count {
                     return Err(Error::new(
                         ErrorCode::ConditionFailed,
-                        format!("collection {collection:?}: {found} documents match, not {count}"),
+                        format!(
+                            "collection {collection:?}: {} match, not {count}",
+                            if found > *count {
+                                "more documents".to_owned()
+                            } else {
+                                format!("{found} documents")
+                            }
+                        ),
                     )
                     .into());
                 }

@@ -31,7 +31,7 @@ enum Source {
     /// Documents as a plan finds them.
     Scan { collection: Arc<Collection>, filter: Document, options: SearchOptions, full: bool },
     /// Documents by their `_id`s.
-    Ids { collection: Arc<Collection>, options: SearchOptions, ids: Vec<Bytes> },
+    Ids { collection: Arc<Collection>, filter: Document, options: SearchOptions, ids: Vec<Bytes> },
     /// What was computed as a whole.
     List { items: Vec<Value>, bytes: usize },
 }
@@ -96,7 +96,7 @@ impl<V: View> Pages<V> {
         drop(best);
         let options = options.clone();
         let source = match ids {
-            Some(ids) => Source::Ids { collection, options, ids },
+            Some(ids) => Source::Ids { collection, filter: filter.clone(), options, ids },
             None => Source::Scan { collection, filter: filter.clone(), options, full },
         };
         Ok(Pages { view, source })
@@ -140,15 +140,14 @@ impl<V: View> Pages<V> {
                     }
                 }
             }
-            Source::Ids { collection, options, ids } => {
-                let filter = Document::new();
-                let search = Search::parse(&filter, options)?;
+            Source::Ids { collection, filter, options, ids } => {
+                let search = Search::parse(filter, options)?;
                 for id_key in ids.iter().skip(filling.passed()) {
                     let row = self.view.get(&keys::document(collection.number, id_key))?;
                     let row = row.ok_or_else(|| {
                         Fatal::Damaged(format!("the document at {id_key:02x?} is missing"))
                     })?;
-                    let document = search.project(decode(&row)?);
+                    let document = search.project(decode(&row)?)?;
                     if !filling.add(Value::Document(document), None)? {
                         break;
                     }
@@ -174,7 +173,7 @@ impl<V: View> Pages<V> {
                         filling.pass(found.spot);
                         return Ok(true);
                     }
-                    let item = Value::Document(search.project(found.document));
+                    let item = Value::Document(search.project(found.document)?);
                     let added = filling.add(item, Some(found.spot))?;
                     Ok(added && filling.next.passed < last)
                 };

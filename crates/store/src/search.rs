@@ -82,10 +82,10 @@ impl<'a> Search<'a> {
             Value::Int64(self.count(view, collection, &plan, &mut examined)?)
         } else {
             let found = self.find(view, collection, &plan, &mut examined)?;
-            let documents = found
-                .into_iter()
-                .map(|found| Value::Document(self.projection.apply(found.document)));
-            Value::Array(documents.collect())
+            let project = |found: Found| {
+                Ok(Value::Document(self.projection.apply(found.document, &self.filter)?))
+            };
+            Value::Array(found.into_iter().map(project).collect::<Result<_, Error>>()?)
         };
         if !self.options.explain {
             return Ok(returned);
@@ -103,6 +103,33 @@ impl<'a> Search<'a> {
             "documents_examined": examined.documents as i64,
             "returned": returned,
         }))
+    }
+
+    /// Calls `each` for every document found, until it answers false. Without a sort they come in the
+    /// order in which they are read, none is held.
+    pub(crate) fn for_each(
+        &self,
+        view: &impl View,
+        collection: &Collection,
+        each: &mut dyn FnMut(Document) -> Result<bool, Error>,
+    ) -> Outcome<()> {
+        let plan = plan(collection, &self.filter, self.options);
+        let mut examined = Examined::default();
+        if !self.sort.is_empty() && !plan.ordered {
+            for found in self.find(view, collection, &plan, &mut examined)? {
+                if !each(found.document)? {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let most = self.most_found();
+        let mut count = 0;
+        scan(view, collection, &plan, &self.filter, None, &mut examined, &mut |found| {
+            count += 1;
+            let wanted = count <= self.options.skip || each(found.document)?;
+            Ok(wanted && count < most)
+        })
     }
 
     fn count(
@@ -236,8 +263,8 @@ impl Search<'_> {
     }
 
     /// A document as it is answered.
-    pub(crate) fn project(&self, document: Document) -> Document {
-        self.projection.apply(document)
+    pub(crate) fn project(&self, document: Document) -> Result<Document, Error> {
+        self.projection.apply(document, &self.filter)
     }
 
     pub(crate) fn filter(&self) -> &Filter {
@@ -245,15 +272,15 @@ impl Search<'_> {
     }
 }
 
-/// All documents that the filter means, in the order of `_id`.
-pub(crate) fn find_all(
+/// The documents that the filter means, as the options say; in the order of `_id` if they name none.
+pub(crate) fn find(
     view: &impl View,
     collection: &Collection,
     filter: &Document,
+    options: &SearchOptions,
 ) -> Outcome<Vec<Found>> {
-    let options = SearchOptions::default();
-    let search = Search::parse(filter, &options)?;
-    let plan = plan(collection, &search.filter, &options);
+    let search = Search::parse(filter, options)?;
+    let plan = plan(collection, &search.filter, options);
     search.find(view, collection, &plan, &mut Examined::default())
 }
 
@@ -334,7 +361,7 @@ pub(crate) fn scan(
             examined.documents += 1;
             let document = decode(&row)?;
             let found = Found { id_key, document, size_bytes: row.len(), spot };
-            if filter.matches(&found.document) && !each(found)? {
+            if filter.check(&found.document)? && !each(found)? {
                 return Ok(());
             }
         }

@@ -5,7 +5,7 @@ use crate::budget::Charge;
 use crate::refuse::close;
 use crate::{Origin, Reply, Service, Settings};
 use api::frame::{self, Decoder, LengthField};
-use api::value::{Document, ID_FIELD};
+use api::value::Document;
 use api::{Call, Error, ErrorCode, Request, Value, json, parse};
 use std::future::poll_fn;
 use std::io;
@@ -193,7 +193,8 @@ where
             self.hello(frame_length_bytes);
             return;
         }
-        complete(&mut call.request, &self.settings);
+        // Before the request goes through the log, so that every replica stores the same.
+        call.request.draw_ids(&mut || (self.settings.ids)().into());
         let ticket = self.answers.open();
         let reply = Reply::new(Arc::<Answers>::clone(&self.answers), ticket);
         self.service.start(call, reply.with_origin(self.origin));
@@ -423,34 +424,6 @@ impl Output {
         frame::encode(length_field, &mut self.bytes, |out| {
             json::write_reply(result, length_field.payload_bytes_max(), out)
         })
-    }
-}
-
-/// Gives a request all that every replica must have the same.
-fn complete(request: &mut Request, settings: &Settings) {
-    match request {
-        Request::Insert { documents, .. } => assign_ids(documents, settings),
-        // One level: a batch holds no batch.
-        Request::Batch { requests } => {
-            for request in requests {
-                if let Request::Insert { documents, .. } = request {
-                    assign_ids(documents, settings);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Gives every document without an `_id` one, as its first field. It happens before the request goes
-/// through the log, so that every replica stores the same.
-fn assign_ids(documents: &mut [Document], settings: &Settings) {
-    for document in documents {
-        if !document.contains_key(ID_FIELD) {
-            let fields = std::mem::take(document);
-            document.insert(ID_FIELD, (settings.ids)());
-            document.extend(fields);
-        }
     }
 }
 

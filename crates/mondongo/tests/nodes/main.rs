@@ -5,6 +5,7 @@ mod cursors;
 mod damage;
 mod disks;
 mod faults;
+mod folders;
 mod group;
 #[path = "../harness/mod.rs"]
 mod harness;
