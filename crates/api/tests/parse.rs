@@ -440,8 +440,11 @@ fn any_feed_request() -> impl Strategy<Value = Request> {
     let member = prop_oneof![
         (name(), any_document())
             .prop_map(|(key, value)| Request::Write { key, value: Value::Document(value) }),
-        (name(), any_document())
-            .prop_map(|(collection, filter)| Request::Delete { collection, filter }),
+        (name(), any_document()).prop_map(|(collection, filter)| Request::Delete {
+            collection,
+            filter,
+            multi: true
+        }),
         (name(), any::<i64>()).prop_map(|(key, value)| {
             Request::Expect(Expectation::Value { key, value: Value::Int64(value) })
         }),

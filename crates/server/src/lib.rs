@@ -52,6 +52,7 @@ mod service;
 mod snapshot_thread;
 mod stores;
 mod ticks;
+mod watch_thread;
 
 #[cfg(feature = "fuzzing")]
 pub use peer::fuzzing;

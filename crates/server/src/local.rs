@@ -16,6 +16,7 @@ use crate::peer::Incoming;
 use crate::process::raise_file_limit;
 use crate::run::{Startup, Stop, now_ms, stopped};
 use crate::service::NodeService;
+use crate::watch_thread::Watches;
 use api::{Call, Error, ErrorCode, Level, Request, Value};
 use gateway::{Origin, Reply, Service};
 use paxos::{Membership, Policy, Standing};
@@ -189,6 +190,7 @@ async fn run_alone(
         cursor_timeout: cursors::TIMEOUT_DEFAULT,
         fault_injection: false,
     };
+    let watches = Arc::new(Watches::new());
     let cursors = Arc::new(Cursors::new("local".into(), options.cursor_timeout));
     let identity = Arc::new(OnceLock::new());
     let inbox = Arc::new(Inbox::default());
@@ -199,6 +201,7 @@ async fn run_alone(
             inbox: Arc::clone(&inbox),
             faults: Arc::clone(&faults),
             cursors: Arc::clone(&cursors),
+            watches: Arc::clone(&watches),
         },
         settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
         incoming: Incoming::new(
@@ -217,8 +220,17 @@ async fn run_alone(
             tokio::spawn(Arc::clone(&accepting).serve_local(stream));
         }
     });
-    let mut startup =
-        Startup { options: &options, folder, address, inbox, stop, identity, faults, cursors };
+    let mut startup = Startup {
+        options: &options,
+        folder,
+        address,
+        inbox,
+        stop,
+        identity,
+        faults,
+        cursors,
+        watches,
+    };
     let ended = startup.run(&connections, &closing, || serving(dialer)).await;
     accept.abort();
     ended

@@ -24,6 +24,7 @@ use crate::room::Room;
 use crate::service::NodeService;
 use crate::snapshot_thread::{ReadyStore, SnapshotThread};
 use crate::ticks::TICK;
+use crate::watch_thread::{WatchThread, Watches};
 use paxos::{NodeId, Policy};
 use replica::{Config, Replica};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -84,6 +85,7 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         let inbox = Arc::new(Inbox::default());
         let faults = Arc::new(Faults::new(options.fault_injection));
         let start = format!("{:016x}", random_number()?);
+        let watches = Arc::new(Watches::new());
         let cursors = Arc::new(Cursors::new(start, options.cursor_timeout));
         if options.fault_injection {
             tracing::warn!("clients may turn faults of this node on and off (--fault-injection)");
@@ -94,6 +96,7 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
                 inbox: Arc::clone(&inbox),
                 faults: Arc::clone(&faults),
                 cursors: Arc::clone(&cursors),
+                watches: Arc::clone(&watches),
             },
             settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
             incoming: Incoming::new(
@@ -109,7 +112,7 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }
         let mut startup =
-            Startup { options, folder, address, inbox, stop, identity, faults, cursors };
+            Startup { options, folder, address, inbox, stop, identity, faults, cursors, watches };
         let ended = startup.run(&connections, &closing, || {}).await;
         startup.settle(ended)
     });
@@ -127,6 +130,7 @@ pub(crate) struct Startup<'a> {
     pub(crate) identity: Arc<OnceLock<Identity>>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) cursors: Arc<Cursors>,
+    pub(crate) watches: Arc<Watches>,
 }
 
 /// The working threads of a node, and how to end them.
@@ -135,6 +139,7 @@ struct Threads {
     apply: JoinHandle<()>,
     snapshot: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
+    watch: JoinHandle<()>,
 }
 
 impl Startup<'_> {
@@ -248,6 +253,7 @@ impl Startup<'_> {
         }
         log.close();
         apply.close();
+        self.watches.close();
         readers.close();
         snapshots.close();
         threads.join();
@@ -403,6 +409,7 @@ impl Startup<'_> {
             apply: Arc::new(Queue::new()),
             backlog: Arc::clone(&backlog),
             readers: Arc::new(Queue::new()),
+            watches: Arc::clone(&self.watches),
             snapshots: Arc::new(Queue::new()),
             folder: self.folder.path().to_path_buf(),
             room: Room::new(self.options.disk_reserve_bytes),
@@ -422,6 +429,13 @@ impl Startup<'_> {
             queue: Arc::clone(&node.readers),
             inbox: Arc::clone(inbox),
             cursors: Arc::clone(&self.cursors),
+        };
+        let watch = WatchThread {
+            watches: Arc::clone(&self.watches),
+            reader: reader.clone(),
+            log: Arc::clone(&node.log),
+            path: path.clone(),
+            inbox: Arc::clone(inbox),
         };
         let snapshot = SnapshotThread {
             reader: reader.clone(),
@@ -449,12 +463,14 @@ impl Startup<'_> {
             backlog,
             inbox: Arc::clone(inbox),
             cursors: Arc::clone(&self.cursors),
+            watches: Arc::clone(&self.watches),
         };
         let threads = Threads {
             log: log.spawn()?,
             apply: apply.spawn()?,
             snapshot: snapshot.spawn()?,
             readers: readers.spawn()?,
+            watch: watch.spawn()?,
         };
         Ok((node, threads))
     }
@@ -463,7 +479,9 @@ impl Startup<'_> {
 impl Threads {
     /// Waits for all of them to finish; their queues are closed.
     fn join(self) {
-        for thread in self.readers.into_iter().chain([self.snapshot, self.log, self.apply]) {
+        for thread in
+            self.readers.into_iter().chain([self.watch, self.snapshot, self.log, self.apply])
+        {
             // A thread that ended by a panic has reported it.
             let _ = thread.join();
         }

@@ -3,6 +3,7 @@
 use crate::cursors::Cursors;
 use crate::faults::Faults;
 use crate::inbox::Inbox;
+use crate::watch_thread::Watches;
 use api::{Call, Document, Error, Expectation, ModifyAction, Request, Value, Watch};
 use gateway::{Reply, ReplySink, Service};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ pub(crate) struct NodeService {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) cursors: Arc<Cursors>,
+    pub(crate) watches: Arc<Watches>,
 }
 
 impl Service for NodeService {
@@ -33,6 +35,7 @@ impl Service for NodeService {
                 Arc::new(OwnStatus {
                     faults: Arc::clone(&self.faults),
                     cursors: Arc::clone(&self.cursors),
+                    watches: Arc::clone(&self.watches),
                     reply: Mutex::new(Some(reply)),
                 }),
                 0,
@@ -48,6 +51,7 @@ impl Service for NodeService {
 struct OwnStatus {
     faults: Arc<Faults>,
     cursors: Arc<Cursors>,
+    watches: Arc<Watches>,
     reply: Mutex<Option<Reply>>,
 }
 
@@ -56,6 +60,7 @@ impl ReplySink for OwnStatus {
         if let Ok(Value::Document(status)) = &mut answer {
             self.faults.describe(status);
             self.cursors.describe(status);
+            self.watches.describe(status);
         }
         let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reply) = reply {

@@ -4,6 +4,7 @@ use crate::catalog::{Catalog, Collection};
 use crate::documents::{self, Writing};
 use crate::engine::{Direction, View};
 use crate::failure::{Failure, Fatal, Outcome, bad_request};
+use crate::feed::{self, ChangeRows};
 use crate::keys;
 use crate::overlay::Overlay;
 use crate::references::References;
@@ -28,6 +29,7 @@ pub(crate) struct State {
     /// Numbers of destroyed collections with rows left.
     pub(crate) destroyed: BTreeSet<u32>,
     pub(crate) references: References,
+    pub(crate) change_rows: ChangeRows,
     pub(crate) group: Option<Group>,
 }
 
@@ -268,6 +270,7 @@ impl State {
             counts,
             destroyed,
             references: References::load(view)?,
+            change_rows: ChangeRows::load(view)?,
             group: Group::read(view)?,
         })
     }
@@ -283,6 +286,7 @@ pub(crate) fn read_count(view: &impl View, collection: u32) -> Result<u64, Fatal
 
 /// Checks what must hold between the rows of all collections.
 pub(crate) fn verify(view: &impl View, state: &State) -> Result<(), Fatal> {
+    feed::verify(view, state.change_rows)?;
     for collection in state.catalog.collections.values() {
         let count = documents::verify(view, collection)?;
         if read_count(view, collection.number)? != count {

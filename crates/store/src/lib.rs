@@ -18,6 +18,7 @@
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
 //! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
+//! | `feed`, `interest` | what each entry changed, and who asks for it |
 //! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
@@ -39,6 +40,8 @@ mod codec;
 mod command;
 mod documents;
 mod failure;
+mod feed;
+mod interest;
 mod overlay;
 mod pages;
 mod pairs;
@@ -58,6 +61,8 @@ pub use engine::{
     View,
 };
 pub use failure::Fatal;
+pub use feed::{CHANGE_ROWS_BYTES_MAX, Change, Feed};
+pub use interest::Interest;
 pub use pages::{PAGES_KEY_BYTES_MAX, Page, PageLimits, PageStart, Pages};
 pub use reader::{Found, Reader};
 pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
@@ -83,4 +88,6 @@ pub enum PlantedBug {
     OldIndexEntriesStay,
     /// What a refused batch did before its refusal stays.
     BatchStays,
+    /// That an insert or a write was refused or repeated is not noted for those who follow the store.
+    RefusalsLookDone,
 }

@@ -3,7 +3,7 @@
 use crate::engine::{Batch, Direction, EngineError, Row, Rows, View};
 use bytes::Bytes;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::ops::Bound;
 
@@ -82,6 +82,36 @@ impl<V: View> Overlay<V> {
         } else {
             self.set(key, Change::Delete);
         }
+    }
+
+    /// The keys changed since the last savepoint, in the order of the changes; some of them repeatedly.
+    pub(crate) fn changed_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.undo.iter().map(|(key, _)| &key[..])
+    }
+
+    /// What a changed key holds now, if it was put.
+    pub(crate) fn put_value(&self, key: &[u8]) -> Option<Bytes> {
+        self.changes.get(key).and_then(Change::value)
+    }
+
+    /// The keys changed since the last savepoint that are wanted, each once, in the order of their first changes,
+    /// with what they held at the savepoint.
+    pub(crate) fn changed_from(
+        &self,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<(&[u8], Option<Bytes>)>, EngineError> {
+        let mut seen = BTreeSet::new();
+        let mut changed = Vec::new();
+        for (key, before) in &self.undo {
+            if is_wanted(key) && seen.insert(&key[..]) {
+                let before = match before {
+                    Some(before) => before.value(),
+                    None => self.base.get(key)?,
+                };
+                changed.push((&key[..], before));
+            }
+        }
+        Ok(changed)
     }
 
     pub(crate) fn into_batch(self) -> Batch {

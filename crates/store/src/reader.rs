@@ -4,6 +4,7 @@ use crate::apply::{describe, read_count};
 use crate::catalog::Catalog;
 use crate::engine::{Engine, Snapshots, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
+use crate::feed::Feed;
 use crate::pages::Pages;
 use crate::pairs;
 use crate::search::Search;
@@ -93,6 +94,14 @@ impl<E: Engine> Reader<E> {
             }
             whole => Found::Whole(whole),
         })
+    }
+
+    /// The changes of entries up to this moment.
+    ///
+    /// # Errors
+    /// This node's trouble.
+    pub fn feed(&self) -> Result<Feed<ViewOf<E>>, Fatal> {
+        Feed::new(self.snapshots.view())
     }
 
     /// The rows of this moment, to be sent to somebody who is too far behind. While it lives, the

@@ -16,3 +16,4 @@ mod passive;
 mod peers;
 mod serve;
 mod snapshots;
+mod watches;
