@@ -47,7 +47,9 @@ impl Replica {
             return Err(Error::new(ErrorCode::Busy, message));
         }
         let is_write = call.request.is_write();
-        let local = !is_write && self.reads_locally(call);
+        // Who watches is to go on where something may happen.
+        let is_watch = matches!(call.request, Request::Watch(_));
+        let local = !is_write && !is_watch && self.reads_locally(call);
         let is_vouched =
             matches!(&call.request, Request::Member(MemberChange::Lead { node: Some(_) }));
         if self.is_down() && !local && !is_vouched {

@@ -223,6 +223,7 @@ impl Startup<'_> {
                 tracing::info!("stopping");
                 self.inbox.put(|mail| mail.hands_over = true);
                 closing.send_replace(true);
+                self.watches.stop();
                 let quiet = async {
                     // Whatever is not done in its time is left.
                     let _ = tokio::time::timeout(

@@ -58,6 +58,8 @@ enum WatchJob {
     Begin(Watching),
     /// Something was applied.
     Applied,
+    /// The node stops: nobody is to wait any more.
+    Stop,
 }
 
 /// A watch that came in.
@@ -110,6 +112,11 @@ impl Watches {
     pub(crate) fn describe(&self, status: &mut Document) {
         let count = self.open.load(Ordering::SeqCst);
         status.insert("watches", i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The node stops: whoever waits is sent away.
+    pub(crate) fn stop(&self) {
+        self.queue.push(WatchJob::Stop);
     }
 
     /// Ends the thread.
@@ -193,6 +200,7 @@ struct Worker {
     deadlines: BTreeSet<(Instant, RequestId)>,
     /// Whoever waits has been told of everything up to this slot.
     seen: Slot,
+    is_stopping: bool,
 }
 
 /// Why changes cannot be told now.
@@ -220,6 +228,7 @@ impl Worker {
             prefixes: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             seen: Slot::ZERO,
+            is_stopping: false,
         }
     }
 
@@ -234,6 +243,7 @@ impl Worker {
                         match job {
                             WatchJob::Begin(watching) => self.begin(watching)?,
                             WatchJob::Applied => is_applied = true,
+                            WatchJob::Stop => self.stop(),
                         }
                     }
                     if is_applied {
@@ -247,9 +257,22 @@ impl Worker {
         }
     }
 
+    fn stop(&mut self) {
+        self.is_stopping = true;
+        let waiting: Vec<RequestId> = self.waiting.keys().copied().collect();
+        for id in waiting {
+            self.remove(id);
+            self.answer(id, Err(stopping()));
+        }
+    }
+
     fn begin(&mut self, watching: Watching) -> Result<(), Fatal> {
         let applied = Slot(self.thread.reader.lock().applied_slot());
         let Watching { id, watch, deadline, answer_bytes_max } = watching;
+        if self.is_stopping {
+            self.answer(id, Err(stopping()));
+            return Ok(());
+        }
         let now = Place { slot: applied.0 + 1, position: 0 };
         let from = match watch.from {
             Some(from) => from.max(Place { slot: 1, position: 0 }),
@@ -597,6 +620,10 @@ impl Trouble {
         };
         Err(Error::new(code, message))
     }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorCode::Stopping, "this node is stopping; go on at another member")
 }
 
 fn page_answer(events: Vec<Value>, next: Place) -> Value {

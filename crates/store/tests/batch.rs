@@ -75,7 +75,7 @@ fn is_all_or_nothing(seed: u64, bug: Option<PlantedBug>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 60, ..Default::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 25, ..Default::default() })]
 
     #[test]
     fn a_batch_does_all_of_its_requests_or_none(seed in any::<u64>()) {

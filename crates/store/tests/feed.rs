@@ -137,7 +137,7 @@ fn changes_are_those_of_the_content(seed: u64, bug: Option<PlantedBug>) -> bool 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 25, ..Default::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 12, ..Default::default() })]
 
     #[test]
     fn replayed_changes_give_the_content_of_every_slot(seed in any::<u64>()) {

@@ -49,7 +49,7 @@ fn random_options(dice: &mut Dice) -> SearchOptions {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..Default::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 25, ..Default::default() })]
 
     #[test]
     fn pages_make_the_whole(seed in any::<u64>()) {
