@@ -24,5 +24,5 @@ pub mod value;
 pub use error::{Error, ErrorCode};
 pub use reference::Reference;
 pub use request::{Call, FaultSwitch, Level, MemberChange, Options, Request, SearchOptions};
-pub use schema::{FieldSchema, FieldType, Schema};
+pub use schema::{FieldSchema, FieldType, IndexKey, IndexSpec, Schema};
 pub use value::{Document, Value};

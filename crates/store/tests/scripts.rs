@@ -183,6 +183,7 @@ fn parse_schema(json: &serde_json::Value) -> Schema {
         index: name.contains('*'),
         unique: name.contains('!'),
         required: name.contains('+'),
+        default: None,
     });
     Schema { fields: fields.collect() }
 }
