@@ -116,6 +116,8 @@ impl Plan<'_> {
     fn rank(&self) -> impl Ord {
         (
             self.kind,
+            // To read all of an index, and then each document, is worse than to read the documents.
+            self.kind == Kind::Scan && self.index.is_some(),
             !self.is_unique_point,
             Reverse(self.equal_fields),
             Reverse(self.bounded_fields),
@@ -134,9 +136,11 @@ pub(crate) struct Choice<'c> {
 }
 
 impl Choice<'_> {
-    /// The candidates that were not chosen, for `explain`.
+    /// The candidates that were not chosen, for `explain`; indexes that would not narrow anything are left
+    /// out.
     pub(crate) fn rejected(&self) -> Value {
-        let plans = self.rejected.iter().map(|plan| {
+        let serves = |plan: &&Plan<'_>| plan.kind != Kind::Scan || plan.index.is_none();
+        let plans = self.rejected.iter().filter(serves).map(|plan| {
             Value::from(doc! {
                 "plan": plan.name(),
                 "index": plan.index_name(),

@@ -5,7 +5,7 @@ use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::Outcome;
 use crate::keys;
-use crate::plan::{Choice, Order, plan};
+use crate::plan::{Choice, Order, Plan, plan};
 use crate::scan::{Examined, Found, Hit, Scan};
 use api::path::Path;
 use api::{Document, Error, ErrorCode, SearchOptions, Value};
@@ -88,12 +88,19 @@ impl<'a> Search<'a> {
             "bounds": plan.bounds(),
             "ordered_by_index": plan.is_ordered(),
             "sorted_by": sorted_by,
-            "answered_by_keys": plan.is_answered_by_keys,
+            "keys_only": counts_all || self.finds_by_keys(plan),
             "keys_examined": examined.keys as i64,
             "documents_examined": examined.documents as i64,
             "returned": returned,
             "rejected": choice.rejected(),
         })
+    }
+
+    /// Whether keys alone say which documents are meant, so that none is looked at but to be answered.
+    fn finds_by_keys(&self, plan: &Plan<'_>) -> bool {
+        let ids_first =
+            plan.order == Order::None && self.sort.is_empty() && self.most_found() < u64::MAX;
+        plan.is_answered_by_keys && (self.options.count || ids_first)
     }
 
     /// Whether only the number of all documents is asked for, which is kept.
@@ -134,13 +141,7 @@ impl<'a> Search<'a> {
         match scan.plan.order {
             Order::Asked => self.find_in_order(scan, examined),
             Order::Runs(_) => self.find_in_runs(scan, examined),
-            Order::None
-                if scan.plan.is_answered_by_keys
-                    && self.sort.is_empty()
-                    && self.most_found() < u64::MAX =>
-            {
-                self.find_first_ids(scan, examined)
-            }
+            Order::None if self.finds_by_keys(scan.plan) => self.find_first_ids(scan, examined),
             Order::None => self.find_and_sort(scan, examined),
         }
     }
