@@ -11,6 +11,7 @@
 mod arguments;
 mod index;
 mod options;
+mod queries;
 mod schema;
 
 pub use index::parse_index_keys;
@@ -33,7 +34,12 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "insert", aliases: &[], arguments: &["collection", "documents"] },
     Operation { name: "search", aliases: &[], arguments: &["collection", "query"] },
     Operation { name: "update", aliases: &[], arguments: &["collection", "query", "changes"] },
+    Operation { name: "replace", aliases: &[], arguments: &["collection", "query", "document"] },
+    Operation { name: "modify", aliases: &[], arguments: &["collection", "query", "changes"] },
     Operation { name: "delete", aliases: &[], arguments: &["collection", "query"] },
+    Operation { name: "count", aliases: &[], arguments: &["collection", "query"] },
+    Operation { name: "distinct", aliases: &[], arguments: &["collection", "field", "query"] },
+    Operation { name: "aggregate", aliases: &[], arguments: &["collection", "pipeline"] },
     Operation { name: "create_index", aliases: &[], arguments: &["collection", "keys"] },
     Operation { name: "drop_index", aliases: &[], arguments: &["collection", "name"] },
     Operation { name: "alter", aliases: &[], arguments: &["collection", "changes"] },
@@ -196,13 +202,8 @@ fn parse_operation(
             filter: arguments.document()?,
             search: search_options(&mut options)?,
         },
-        "update" => Request::Update {
-            collection: arguments.name()?,
-            filter: arguments.document()?,
-            changes: arguments.document()?,
-        },
-        "delete" => {
-            Request::Delete { collection: arguments.name()?, filter: arguments.document()? }
+        "update" | "replace" | "modify" | "delete" | "count" | "distinct" | "aggregate" => {
+            queries::parse(operation.name, &mut arguments, &mut options)?
         }
         "create_index" => Request::CreateIndex {
             collection: arguments.name()?,

@@ -45,7 +45,8 @@ impl Paxos {
             self.promise(ballot);
         }
         self.acceptor.promise_from = Some(slot);
-        self.hear_leader();
+        // It does not lead yet: what is handed to it before its first heartbeat or accept is lost.
+        self.hear_candidate();
     }
 
     pub(crate) fn on_accept(

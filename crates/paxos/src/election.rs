@@ -36,9 +36,14 @@ impl Paxos {
         self.election_tick = self.now + wait;
     }
 
-    /// The owner of `promised` has shown itself.
+    /// The owner of `promised` leads.
     pub(crate) fn hear_leader(&mut self) {
         self.leader_known = true;
+        self.hear_candidate();
+    }
+
+    /// The owner of `promised` has shown itself, whether it leads already or not: it is given time.
+    pub(crate) fn hear_candidate(&mut self) {
         self.leader_heard_tick = self.now;
         self.is_vouched_for = false;
         self.reset_election_timer();

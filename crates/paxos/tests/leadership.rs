@@ -191,3 +191,25 @@ fn a_leader_out_of_reach_of_a_quorum_steps_down_and_refuses() {
     assert_eq!(group.node(1).refused.len(), 1);
     assert_eq!(group.node(1).core.membership().1.standing(id(1)), Some(Standing::Voter));
 }
+
+/// What is handed to a node that does not lead yet is lost, and comes again only after a long wait.
+#[test]
+fn a_candidate_is_nobodys_leader_before_it_leads() {
+    let mut group = Group::new(3, None);
+    group.elect(1);
+    group.run_all(5);
+    group.crash(1, usize::MAX);
+    for _ in 0..300 {
+        group.run(1, |_, _, message| !matches!(message, Message::Promise { .. }));
+        for (n, other) in [(2, 3), (3, 2)] {
+            let believed = group.node(n).core.leader();
+            assert!(
+                believed != Some(id(other)) || group.is_leader(other),
+                "node {n} takes {other} for its leader, which does not lead"
+            );
+        }
+    }
+    assert!(group.leaders().is_empty(), "without a promise nobody leads");
+    group.run_all(60);
+    assert_eq!(group.leaders().len(), 1);
+}

@@ -16,9 +16,8 @@ use crate::scan::{Found, id_key_of};
 use crate::schema;
 use crate::validate;
 use api::value::ID_FIELD;
-use api::{Document, Value};
+use api::{Document, Error, Value};
 use bytes::Bytes;
-use query::Update;
 use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.
@@ -78,13 +77,17 @@ impl<V: View> Writing<'_, V> {
         Ok(())
     }
 
-    /// Updates all the documents and answers how many changed. All old entries go before the first
-    /// new one comes, so that only the outcome has to be unique, not each step to it.
-    pub(crate) fn update(&mut self, found: Vec<Found>, update: &Update) -> Outcome<i64> {
+    /// Changes all the documents and answers how many are others now. All old entries go before the
+    /// first new one comes, so that only the outcome has to be unique, not each step to it.
+    pub(crate) fn update(
+        &mut self,
+        found: Vec<Found>,
+        change: &mut dyn FnMut(&mut Document) -> Result<(), Error>,
+    ) -> Outcome<i64> {
         let mut changed = Vec::new();
         for found in found {
             let mut document = found.document.clone();
-            update.apply(&mut document)?;
+            change(&mut document)?;
             schema::complete_required(&self.collection.schema, &mut document);
             let bytes = self.encode(&document)?;
             if bytes == self.encode(&found.document)? {

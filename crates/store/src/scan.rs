@@ -91,7 +91,7 @@ impl<V: View> Scan<'_, V> {
         self.keys(examined, &mut |hit, examined| {
             let (entry, run) = (hit.entry.clone(), hit.run.clone());
             let found = self.fetch(hit, examined)?;
-            if !self.filter.matches(&found.document) || self.is_repeated(&entry, &found.document)? {
+            if !self.filter.check(&found.document)? || self.is_repeated(&entry, &found.document)? {
                 return Ok(true);
             }
             each(found, run)

@@ -58,10 +58,10 @@ impl<'a> Search<'a> {
             Value::Int64(self.count(&scan, &mut examined)?)
         } else {
             let found = self.find(&scan, &mut examined)?;
-            let documents = found
-                .into_iter()
-                .map(|found| Value::Document(self.projection.apply(found.document)));
-            Value::Array(documents.collect())
+            let project = |found: Found| {
+                Ok(Value::Document(self.projection.apply(found.document, &self.filter)?))
+            };
+            Value::Array(found.into_iter().map(project).collect::<Result<_, Error>>()?)
         };
         if !self.options.explain {
             return Ok(returned);
@@ -108,6 +108,36 @@ impl<'a> Search<'a> {
         self.options.count
             && self.options.hint.is_none()
             && matches!(&self.filter, Filter::And(filters) if filters.is_empty())
+    }
+
+    /// Calls `each` for every document found, until it answers false. If neither an order nor a part is
+    /// asked for they come in the order in which they are read, and none is held.
+    pub(crate) fn for_each(
+        &self,
+        view: &impl View,
+        collection: &Collection,
+        each: &mut dyn FnMut(Document) -> Result<bool, Error>,
+    ) -> Outcome<()> {
+        let choice = plan(collection, &self.filter, self.options)?;
+        let scan = Scan { view, collection, plan: &choice.plan, filter: &self.filter };
+        let mut examined = Examined::default();
+        let any_order = self.sort.is_empty() && self.options.skip == 0;
+        let takes_all = any_order && self.most_found() == u64::MAX;
+        if scan.plan.order != Order::Asked && !takes_all {
+            for found in self.find(&scan, &mut examined)? {
+                if !each(found.document)? {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let most = self.most_found();
+        let mut count = 0;
+        scan.documents(&mut examined, &mut |found, _| {
+            count += 1;
+            let wanted = count <= self.options.skip || each(found.document)?;
+            Ok(wanted && count < most)
+        })
     }
 
     fn count<V: View>(&self, scan: &Scan<'_, V>, examined: &mut Examined) -> Outcome<i64> {
@@ -245,15 +275,15 @@ impl<'a> Search<'a> {
     }
 }
 
-/// All documents that the filter means, in the order of `_id`.
-pub(crate) fn find_all(
+/// The documents that the filter means, as the options say; in the order of `_id` if they name none.
+pub(crate) fn find(
     view: &impl View,
     collection: &Collection,
     filter: &Document,
+    options: &SearchOptions,
 ) -> Outcome<Vec<Found>> {
-    let options = SearchOptions::default();
-    let search = Search::parse(filter, &options)?;
-    let choice = plan(collection, &search.filter, &options)?;
+    let search = Search::parse(filter, options)?;
+    let choice = plan(collection, &search.filter, options)?;
     let scan = Scan { view, collection, plan: &choice.plan, filter: &search.filter };
     search.find(&scan, &mut Examined::default())
 }

@@ -134,7 +134,15 @@ impl OptionReader {
 
 /// Reads of the store take a level; `status` and `members` are about the node that is asked.
 fn has_level(request: &Request) -> bool {
-    matches!(request, Request::Describe { .. } | Request::Search { .. } | Request::Read { .. })
+    matches!(
+        request,
+        Request::Describe { .. }
+            | Request::Search { .. }
+            | Request::Count { .. }
+            | Request::Distinct { .. }
+            | Request::Aggregate { .. }
+            | Request::Read { .. }
+    )
 }
 
 fn whole_number(value: &Value) -> Option<u64> {

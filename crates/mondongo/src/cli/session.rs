@@ -3,7 +3,7 @@
 use super::language::{self, Command, SyntaxError};
 use super::{render, request};
 use api::value::Document;
-use api::{Error, ErrorCode, Request, Schema, SearchOptions, Value, json, parse};
+use api::{Error, ErrorCode, Request, Schema, SearchOptions, UpdateOptions, Value, json, parse};
 use client::Client;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -113,13 +113,23 @@ impl Session {
                 let schema = self.schema(&collection).await?;
                 let filter = request::filter(&conditions, &schema)?;
                 let changes = request::document(&changes, &schema)?;
-                let value =
-                    self.client.request(Request::Update { collection, filter, changes }).await?;
+                let value = self
+                    .client
+                    .request(Request::Update {
+                        collection,
+                        filter,
+                        changes,
+                        options: UpdateOptions::default(),
+                    })
+                    .await?;
                 Answer { text: render::count(&value, "updated"), value }
             }
             Command::Remove { collection, conditions } => {
                 let filter = request::filter(&conditions, &self.schema(&collection).await?)?;
-                let value = self.client.request(Request::Delete { collection, filter }).await?;
+                let value = self
+                    .client
+                    .request(Request::Delete { collection, filter, multi: true })
+                    .await?;
                 Answer { text: render::count(&value, "removed"), value }
             }
             Command::Get { .. }
