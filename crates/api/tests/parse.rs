@@ -3,9 +3,9 @@
 use api::encode::write_call;
 use api::parse::{OPERATIONS, parse_call, parse_schema, schema_document};
 use api::{
-    Call, Document, ErrorCode, FaultSwitch, FieldSchema, FieldType, IndexKey, IndexSpec, Level, ModifyAction,
-    ModifyOptions, Options, Reference, Request, Schema, SearchOptions, UpdateOptions, Upsert,
-    Value,
+    Call, Document, ErrorCode, FaultSwitch, FieldSchema, FieldType, IndexKey, IndexSpec, Level,
+    ModifyAction, ModifyOptions, Options, Reference, Request, Schema, SearchOptions, UpdateOptions,
+    Upsert, Value,
 };
 use proptest::prelude::*;
 

@@ -68,8 +68,8 @@ impl<V: View> Applying<'_, V> {
     }
 
     fn declare_field(&mut self, collection: &mut Collection, field: &FieldSchema) -> Outcome<()> {
-        let wanted = (field.index || field.unique)
-            .then(|| Index::declared_spec(&field.name, field.unique));
+        let wanted =
+            (field.index || field.unique).then(|| Index::declared_spec(&field.name, field.unique));
         if let Some(position) = declared_index(collection, &field.name)
             && wanted.as_ref() != Some(&collection.indexes[position].spec)
         {

@@ -139,7 +139,8 @@ impl<V: View> Applying<'_, V> {
             }
         }
         // Their rows go with those of the collection.
-        for (_, index) in self.state.dropped.extract_if((number, 0)..=(number, u16::MAX), |_| true) {
+        for (_, index) in self.state.dropped.extract_if((number, 0)..=(number, u16::MAX), |_| true)
+        {
             self.overlay.delete(keys::dropped(number, index));
         }
         self.overlay.delete(keys::catalog(number));

@@ -7,7 +7,7 @@ use crate::keys;
 use api::Value;
 use api::order::{Bracket, bracket};
 use bson::doc;
-use query::{Comparison, Test};
+use query::{Comparison, Predicate, Test};
 
 /// A place in the order of values: before or behind all that begins with some bytes of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +125,27 @@ impl Bounds {
                 exact: values.iter().all(is_single),
                 shown: Value::from(doc! { "$in": values.clone() }),
             }),
+            Test::ElementValue(predicate) => Bounds::of_element(predicate),
             _ => None,
         }
+    }
+
+    /// What an element must be within that passes all of a predicate. It stands in the index by itself, so
+    /// that here bounds do narrow one another.
+    fn of_element(predicate: &Predicate) -> Option<Bounds> {
+        let bounds = match predicate {
+            Predicate::Test(test) => vec![Bounds::of(test)?],
+            Predicate::Not(_) => return None,
+            Predicate::All(all) => all.iter().filter_map(Bounds::of_element).collect(),
+        };
+        let kind = bounds.iter().map(|bounds| bounds.kind).min()?;
+        let mut intervals = vec![Interval::everything()];
+        for bounds in &bounds {
+            intervals = intersect(&intervals, &bounds.intervals);
+        }
+        let shown: Vec<Value> = bounds.into_iter().map(|bounds| bounds.shown).collect();
+        let shown = Value::from(doc! { "$elemMatch": shown });
+        Some(Bounds { kind, intervals, exact: false, shown })
     }
 
     /// Whether all values here are in `other` as well.

@@ -51,7 +51,8 @@ impl<V: View> Applying<'_, V> {
 
     pub(crate) fn drop_index(&mut self, name: &str, index: &str) -> Outcome<Value> {
         let mut collection = (**self.state.catalog.get(name)?).clone();
-        let Some(position) = collection.indexes.iter().position(|other| other.name() == index) else {
+        let Some(position) = collection.indexes.iter().position(|other| other.name() == index)
+        else {
             return Err(Error::new(
                 ErrorCode::UnknownIndex,
                 format!(
@@ -206,7 +207,7 @@ impl<V: View> Applying<'_, V> {
         let mut bytes = 0;
         for row in self.overlay.range(&from, &end, Direction::Forward) {
             let (key, value) = row?;
-            if documents.len() == BUILD_STEP_DOCUMENTS || bytes >= BUILD_STEP_BYTES {
+            if documents.len() == step_documents() || bytes >= BUILD_STEP_BYTES {
                 return Ok(Step { documents, is_last: false });
             }
             bytes += value.len();
@@ -230,6 +231,16 @@ impl<V: View> Applying<'_, V> {
         }
         Ok(rows.len())
     }
+}
+
+#[cfg(feature = "planted-bugs")]
+fn step_documents() -> usize {
+    crate::STEP_DOCUMENTS.get()
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn step_documents() -> usize {
+    BUILD_STEP_DOCUMENTS
 }
 
 /// What making an index answers.

@@ -289,7 +289,9 @@ impl Index {
 pub(crate) fn duplicate(collection: &str, index: &str, key: &str) -> Error {
     Error::new(
         ErrorCode::Duplicate,
-        format!("E11000 duplicate key error collection: {collection} index: {index} dup key: {{ {key} }}"),
+        format!(
+            "E11000 duplicate key error collection: {collection} index: {index} dup key: {{ {key} }}"
+        ),
     )
 }
 
@@ -300,9 +302,8 @@ pub(crate) fn duplicate(collection: &str, index: &str, key: &str) -> Error {
 pub(crate) fn check(spec: &IndexSpec) -> Result<(), Error> {
     for (position, key) in spec.keys.iter().enumerate() {
         let path = Path::parse(&key.path)?;
-        let refuse = |problem: &str| {
-            bad_request(format!("create_index: field {:?} {problem}", key.path))
-        };
+        let refuse =
+            |problem: &str| bad_request(format!("create_index: field {:?} {problem}", key.path));
         if path.parts().iter().any(|part| part.starts_with('$') || part.contains('\0')) {
             return Err(refuse("has a part with a zero byte, or with $ at its start"));
         }
@@ -340,7 +341,11 @@ pub(crate) fn check(spec: &IndexSpec) -> Result<(), Error> {
 enum Refusal {
     /// The fields at these positions have lists side by side.
     Parallel(usize, usize),
-    LongEntry { bytes: usize, value: String, field: usize },
+    LongEntry {
+        bytes: usize,
+        value: String,
+        field: usize,
+    },
     ManyEntries,
 }
 

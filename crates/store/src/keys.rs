@@ -175,7 +175,7 @@ pub(crate) fn invert(key: &mut [u8]) {
 }
 
 /// Appends the key of a value so that byte order is the order of values, or the opposite one.
-pub(crate) fn append_directed(key: &mut Vec<u8>, value: &Value, descending: bool) {
+pub fn append_directed(key: &mut Vec<u8>, value: &Value, descending: bool) {
     let start = key.len();
     append(key, value);
     if descending {
@@ -189,7 +189,7 @@ pub(crate) fn append_directed(key: &mut Vec<u8>, value: &Value, descending: bool
 }
 
 /// As [`length`], of a key that may be inverted.
-pub(crate) fn length_directed(key: &[u8], descending: bool) -> Option<usize> {
+pub fn length_directed(key: &[u8], descending: bool) -> Option<usize> {
     if !descending {
         return length(key);
     }

@@ -101,7 +101,8 @@ impl Plan<'_> {
 
     /// The tests that the ranges and the tests on keys stand for, by field.
     pub(crate) fn bounds(&self) -> Document {
-        let field = |(path, tests): &(String, Vec<Value>)| (path.clone(), Value::from(tests.clone()));
+        let field =
+            |(path, tests): &(String, Vec<Value>)| (path.clone(), Value::from(tests.clone()));
         self.bounds.iter().map(field).collect()
     }
 
@@ -148,9 +149,10 @@ impl Choice<'_> {
                 "ordered_by_index": plan.is_ordered(),
             })
         });
-        let unusable = self.unusable.iter().map(|(name, reason)| {
-            Value::from(doc! { "index": *name, "reason": *reason })
-        });
+        let unusable = self
+            .unusable
+            .iter()
+            .map(|(name, reason)| Value::from(doc! { "index": *name, "reason": *reason }));
         Value::Array(plans.chain(unusable).collect())
     }
 }
@@ -180,9 +182,8 @@ pub(crate) fn plan<'c>(
         }
     }
     // The first of the best.
-    let best = (1..plans.len()).fold(0, |best, other| {
-        if plans[other].rank() < plans[best].rank() { other } else { best }
-    });
+    let best = (1..plans.len())
+        .fold(0, |best, other| if plans[other].rank() < plans[best].rank() { other } else { best });
     let plan = plans.remove(best);
     Ok(Choice { plan, rejected: plans, unusable })
 }
@@ -320,7 +321,8 @@ impl Query<'_> {
             // The elements of one list that pass tests on two fields may be different ones, but an entry
             // is about one of them.
             let is_taken = |(other, asked): (usize, &Asked)| {
-                fields[other].multikey && asked.intervals.is_some()
+                fields[other].multikey
+                    && asked.intervals.is_some()
                     && first_part(fields[other].path) == first_part(field.path)
             };
             if field.multikey && all.iter().enumerate().any(is_taken) {

@@ -104,7 +104,9 @@ impl<V: View> Scan<'_, V> {
             Some(row) => row,
             None => {
                 let row = self.view.get(&keys::document(self.collection.number, &hit.id_key))?;
-                row.ok_or_else(|| damaged(format!("index entry {:02x?} has no document", hit.entry)))?
+                row.ok_or_else(|| {
+                    damaged(format!("index entry {:02x?} has no document", hit.entry))
+                })?
             }
         };
         examined.documents += 1;
@@ -149,7 +151,10 @@ impl<V: View> Scan<'_, V> {
                 && self.plan.key_tests.iter().all(|test| test.passes(part(test.field)))
         };
         let earlier = if self.plan.backward { Ordering::Greater } else { Ordering::Less };
-        Ok(entries.entries.iter().any(|other| other.key[..].cmp(entry) == earlier && is_met(&other.key)))
+        Ok(entries
+            .entries
+            .iter()
+            .any(|other| other.key[..].cmp(entry) == earlier && is_met(&other.key)))
     }
 }
 

@@ -326,8 +326,7 @@ impl<E: Engine> Store<E> {
     ) -> Result<Outcome, Fatal> {
         let slot = entry.slot;
         let is_building = !self.state.building.is_empty();
-        let nothing =
-            Outcome { slot, reference: None, answer: None, repeated: false, is_building };
+        let nothing = Outcome { slot, reference: None, answer: None, repeated: false, is_building };
         let bytes = match entry.effect {
             Effect::Blank => return Ok(nothing),
             Effect::Group(bytes) => {

@@ -102,7 +102,10 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         Request::CreateIndex { collection, index } => {
             check_collection_name(collection)?;
             check_name("create_index", &index.name)?;
-            index.filter.as_ref().map_or(Ok(0), |filter| check_document("create_index: where", filter))?;
+            index
+                .filter
+                .as_ref()
+                .map_or(Ok(0), |filter| check_document("create_index: where", filter))?;
             index::check(index)
         }
         Request::DropIndex { collection, name } => {

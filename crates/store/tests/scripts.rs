@@ -191,7 +191,11 @@ fn parse(text: &str) -> Request {
         "forget" => Request::Forget { reference: Reference::parse(&string(1)).expect("one") },
         // One more step of a build; the leader proposes it, clients cannot.
         "build" => Request::BuildIndex,
-        _ => api::parse::parse_call(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}")).request,
+        _ => {
+            api::parse::parse_call(text.as_bytes())
+                .unwrap_or_else(|e| panic!("{text}: {e}"))
+                .request
+        }
     }
 }
 

@@ -80,8 +80,9 @@ impl<V: View> Snapshot<V> {
 fn ranges(catalog: &Catalog) -> Vec<(Vec<u8>, Vec<u8>)> {
     let collections: BTreeMap<u32, &Collection> =
         catalog.collections.values().map(|one| (one.number, &**one)).collect();
-    let mut ranges: Vec<_> =
-        [family::META, family::CATALOG, family::COUNT, family::BUILD].map(keys::family_range).into();
+    let mut ranges: Vec<_> = [family::META, family::CATALOG, family::COUNT, family::BUILD]
+        .map(keys::family_range)
+        .into();
     ranges.extend(collections.keys().map(|number| keys::prefix_range(&keys::documents(*number))));
     for (number, collection) in &collections {
         let indexes = collection.indexes.iter().filter(|index| index.has_rows());
