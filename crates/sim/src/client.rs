@@ -153,6 +153,7 @@ fn schema() -> api::Schema {
         index: true,
         unique: false,
         required: false,
+        default: None,
     };
     api::Schema { fields: vec![field] }
 }
