@@ -311,7 +311,7 @@ impl<E: Engine> Store<E> {
         if outcomes.is_empty() {
             return Ok(outcomes);
         }
-        self.applying(&mut overlay).sweep()?;
+        self.applying(&mut overlay, 0).sweep()?;
         let meta = Meta {
             applied_slot: self.state.applied_slot,
             catalog_version: self.state.catalog_version,
@@ -330,10 +330,15 @@ impl<E: Engine> Store<E> {
         Ok(outcomes)
     }
 
-    fn applying<'a>(&'a mut self, overlay: &'a mut Overlay<ViewOf<E>>) -> Applying<'a, ViewOf<E>> {
+    fn applying<'a>(
+        &'a mut self,
+        overlay: &'a mut Overlay<ViewOf<E>>,
+        time_ms: u64,
+    ) -> Applying<'a, ViewOf<E>> {
         Applying {
             overlay,
             state: &mut self.state,
+            time_ms,
             #[cfg(feature = "planted-bugs")]
             planted: self.planted,
         }
@@ -382,7 +387,7 @@ impl<E: Engine> Store<E> {
             }
             Known::New => {
                 overlay.savepoint();
-                let result = self.applying(overlay).run(&command.request);
+                let result = self.applying(overlay, command.time_ms).run(&command.request);
                 if let Err(Failure::Rejected(_)) = result {
                     overlay.roll_back();
                 }

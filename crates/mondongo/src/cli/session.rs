@@ -4,7 +4,8 @@ use super::language::{self, Command, SyntaxError};
 use super::{render, request};
 use api::value::Document;
 use api::{
-    Call, Error, ErrorCode, Level, Options, Request, Schema, SearchOptions, Value, json, parse,
+    Call, Error, ErrorCode, Level, Options, Request, Schema, SearchOptions, UpdateOptions, Value,
+    json, parse,
 };
 use client::Client;
 use std::collections::BTreeMap;
@@ -126,12 +127,15 @@ impl Session {
                 let schema = self.schema(&collection).await?;
                 let filter = request::filter(&conditions, &schema)?;
                 let changes = request::document(&changes, &schema)?;
-                let value = self.request(Request::Update { collection, filter, changes }).await?;
+                let options = UpdateOptions::default();
+                let value =
+                    self.request(Request::Update { collection, filter, changes, options }).await?;
                 Answer { text: render::count(&value, "updated"), value }
             }
             Command::Remove { collection, conditions } => {
                 let filter = request::filter(&conditions, &self.schema(&collection).await?)?;
-                let value = self.request(Request::Delete { collection, filter }).await?;
+                let value =
+                    self.request(Request::Delete { collection, filter, multi: true }).await?;
                 Answer { text: render::count(&value, "removed"), value }
             }
             Command::Get { .. }
