@@ -2,7 +2,10 @@
 
 use crate::json::{write_string, write_value};
 use crate::parse::schema_document;
-use crate::request::{Call, FaultSwitch, Level, Options, Request, SearchOptions};
+use crate::request::{
+    Call, FaultSwitch, Level, ModifyAction, ModifyOptions, Options, Request, SearchOptions,
+    UpdateOptions, Upsert,
+};
 use crate::value::{Document, Value};
 use std::io::Write as _;
 
@@ -35,14 +38,34 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             text(collection, out);
             write_documents(documents, *list, out);
         }
-        Request::Search { collection, filter, .. } | Request::Delete { collection, filter } => {
+        Request::Search { collection, filter, .. }
+        | Request::Delete { collection, filter, .. }
+        | Request::Count { collection, filter } => {
             text(collection, out);
             document(filter, out);
         }
-        Request::Update { collection, filter, changes } => {
+        Request::Update { collection, filter, changes, .. }
+        | Request::Replace { collection, filter, document: changes, .. } => {
             text(collection, out);
             document(filter, out);
             document(changes, out);
+        }
+        Request::Modify { collection, filter, action, .. } => {
+            text(collection, out);
+            document(filter, out);
+            match action {
+                ModifyAction::Update { changes, .. } => document(changes, out),
+                ModifyAction::Remove => document(&Document::new(), out),
+            }
+        }
+        Request::Distinct { collection, field, filter } => {
+            text(collection, out);
+            text(field, out);
+            document(filter, out);
+        }
+        Request::Aggregate { collection, pipeline } => {
+            text(collection, out);
+            write_documents(pipeline, true, out);
         }
         Request::Read { key, .. } => text(key, out),
         Request::Write { key, value: new } | Request::Swap { key, value: new } => {
@@ -132,6 +155,14 @@ fn options_document(call: &Call) -> Document {
     }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
+        Request::Update { options, .. } => add_update_options(options, &mut document),
+        Request::Replace { upsert, .. } => add_upsert(upsert, &mut document),
+        Request::Modify { action, options, .. } => {
+            add_modify_options(action, options, &mut document);
+        }
+        Request::Delete { multi: false, .. } => {
+            document.insert("multi", false);
+        }
         Request::Status { hash: true } => {
             document.insert("hash", true);
         }
@@ -145,12 +176,7 @@ fn options_document(call: &Call) -> Document {
 
 fn add_search_options(search: &SearchOptions, document: &mut Document) {
     let SearchOptions { sort, limit, skip, fields, count, explain } = search;
-    if !sort.is_empty() {
-        let pair = |(path, direction): &(String, i8)| {
-            Value::Array(vec![Value::String(path.clone()), Value::Int64(i64::from(*direction))])
-        };
-        document.insert("sort", Value::Array(sort.iter().map(pair).collect()));
-    }
+    add_sort(sort, document);
     if let Some(limit) = limit {
         document.insert("limit", number(*limit));
     }
@@ -164,6 +190,58 @@ fn add_search_options(search: &SearchOptions, document: &mut Document) {
         if flag {
             document.insert(name, true);
         }
+    }
+}
+
+fn add_sort(sort: &[(String, i8)], document: &mut Document) {
+    if !sort.is_empty() {
+        let pair = |(path, direction): &(String, i8)| {
+            Value::Array(vec![Value::String(path.clone()), Value::Int64(i64::from(*direction))])
+        };
+        document.insert("sort", Value::Array(sort.iter().map(pair).collect()));
+    }
+}
+
+/// The `_id` that was drawn for an upsert stays behind: whoever takes the request draws another.
+fn add_upsert(upsert: &Upsert, document: &mut Document) {
+    if upsert.is_insert() {
+        document.insert("upsert", true);
+    }
+}
+
+fn add_array_filters(filters: &[Document], document: &mut Document) {
+    if !filters.is_empty() {
+        let filters = filters.iter().cloned().map(Value::Document);
+        document.insert("array_filters", Value::Array(filters.collect()));
+    }
+}
+
+fn add_update_options(options: &UpdateOptions, document: &mut Document) {
+    let UpdateOptions { multi, upsert, array_filters } = options;
+    if !multi {
+        document.insert("multi", false);
+    }
+    add_upsert(upsert, document);
+    add_array_filters(array_filters, document);
+}
+
+fn add_modify_options(action: &ModifyAction, options: &ModifyOptions, document: &mut Document) {
+    match action {
+        ModifyAction::Remove => {
+            document.insert("remove", true);
+        }
+        ModifyAction::Update { upsert, after, array_filters, .. } => {
+            add_upsert(upsert, document);
+            add_array_filters(array_filters, document);
+            if *after {
+                document.insert("return", "after");
+            }
+        }
+    }
+    let ModifyOptions { sort, fields } = options;
+    add_sort(sort, document);
+    if let Some(fields) = fields {
+        document.insert("fields", fields.clone());
     }
 }
 

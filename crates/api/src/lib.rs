@@ -23,6 +23,9 @@ pub mod value;
 
 pub use error::{Error, ErrorCode};
 pub use reference::Reference;
-pub use request::{Call, FaultSwitch, Level, MemberChange, Options, Request, SearchOptions};
+pub use request::{
+    Call, FaultSwitch, Level, MemberChange, ModifyAction, ModifyOptions, Options, Request,
+    SearchOptions, UpdateOptions, Upsert,
+};
 pub use schema::{FieldSchema, FieldType, Schema};
 pub use value::{Document, Value};

@@ -10,6 +10,7 @@
 
 mod arguments;
 mod options;
+mod queries;
 mod schema;
 
 pub use schema::{parse_schema, schema_document};
@@ -31,7 +32,12 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "insert", aliases: &[], arguments: &["collection", "documents"] },
     Operation { name: "search", aliases: &[], arguments: &["collection", "query"] },
     Operation { name: "update", aliases: &[], arguments: &["collection", "query", "changes"] },
+    Operation { name: "replace", aliases: &[], arguments: &["collection", "query", "document"] },
+    Operation { name: "modify", aliases: &[], arguments: &["collection", "query", "changes"] },
     Operation { name: "delete", aliases: &[], arguments: &["collection", "query"] },
+    Operation { name: "count", aliases: &[], arguments: &["collection", "query"] },
+    Operation { name: "distinct", aliases: &[], arguments: &["collection", "field", "query"] },
+    Operation { name: "aggregate", aliases: &[], arguments: &["collection", "pipeline"] },
     Operation { name: "read", aliases: &["lee", "get"], arguments: &["key"] },
     Operation { name: "write", aliases: &["escribe", "put"], arguments: &["key", "value"] },
     Operation {
@@ -191,13 +197,8 @@ fn parse_operation(
             filter: arguments.document()?,
             search: search_options(&mut options)?,
         },
-        "update" => Request::Update {
-            collection: arguments.name()?,
-            filter: arguments.document()?,
-            changes: arguments.document()?,
-        },
-        "delete" => {
-            Request::Delete { collection: arguments.name()?, filter: arguments.document()? }
+        "update" | "replace" | "modify" | "delete" | "count" | "distinct" | "aggregate" => {
+            queries::parse(operation.name, &mut arguments, &mut options)?
         }
         "read" => Request::Read {
             key: arguments.key()?,

@@ -2,7 +2,7 @@
 
 use crate::reference::Reference;
 use crate::schema::Schema;
-use crate::value::{Document, Value};
+use crate::value::{Document, ID_FIELD, Value};
 
 /// One request with its options.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +78,8 @@ pub enum Request {
         /// Sort, limit, skip, fields, count, explain.
         search: SearchOptions,
     },
-    /// `["update", col, query, changes]` (D11): one atomic step. Answer: number changed.
+    /// `["update", col, query, changes]` (D11): one atomic step. Answer: number changed; with
+    /// `upsert` a document `{"matched": n, "changed": n, "upserted": _id or null}`.
     Update {
         /// The collection's name.
         collection: String,
@@ -86,6 +87,32 @@ pub enum Request {
         filter: Document,
         /// Fields to set, or operators.
         changes: Document,
+        /// How many, and what to do if there are none.
+        options: UpdateOptions,
+    },
+    /// `["replace", col, query, doc]` (D11): the first document meant, in the order of `_id`, gets
+    /// these fields instead of its own. Answer: as that of `update`.
+    Replace {
+        /// The collection's name.
+        collection: String,
+        /// Which document.
+        filter: Document,
+        /// Its new fields; its `_id` stays.
+        document: Document,
+        /// What to do if there is none.
+        upsert: Upsert,
+    },
+    /// `["modify", col, query, changes]` (D11): changes or removes the first document meant. Answer:
+    /// that document before or after it, or null.
+    Modify {
+        /// The collection's name.
+        collection: String,
+        /// Which document.
+        filter: Document,
+        /// What to do with it.
+        action: ModifyAction,
+        /// Which is the first, and what to answer.
+        options: ModifyOptions,
     },
     /// `["delete", col, query]` (D12): one atomic step. Answer: number deleted.
     Delete {
@@ -93,6 +120,32 @@ pub enum Request {
         collection: String,
         /// Which documents.
         filter: Document,
+        /// Option `multi`: all of them (the default), or the first in the order of `_id`.
+        multi: bool,
+    },
+    /// `["count", col, query]` (D10). Answer: the number of documents.
+    Count {
+        /// The collection's name.
+        collection: String,
+        /// Which documents.
+        filter: Document,
+    },
+    /// `["distinct", col, field, query]` (D10). Answer: the different values, in their order; a list
+    /// counts as its elements.
+    Distinct {
+        /// The collection's name.
+        collection: String,
+        /// The path of the field.
+        field: String,
+        /// Which documents.
+        filter: Document,
+    },
+    /// `["aggregate", col, [stage, …]]` (D10). Answer: the documents that come out of the last stage.
+    Aggregate {
+        /// The collection's name.
+        collection: String,
+        /// The stages, first one first.
+        pipeline: Vec<Document>,
     },
     /// `["read", key]` (P1). Answer: the value; `null` or, by option, `""` where absent.
     Read {
@@ -234,7 +287,95 @@ pub struct SearchOptions {
     pub explain: bool,
 }
 
+/// The options of an update (D11).
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateOptions {
+    /// `multi`: change all documents meant (the default), or the first in the order of `_id`.
+    pub multi: bool,
+    /// `upsert`: what to do if no document is meant.
+    pub upsert: Upsert,
+    /// `array_filters`: the conditions that `$[name]` in a path of the changes stands for.
+    pub array_filters: Vec<Document>,
+}
+
+impl Default for UpdateOptions {
+    fn default() -> UpdateOptions {
+        UpdateOptions { multi: true, upsert: Upsert::No, array_filters: Vec::new() }
+    }
+}
+
+/// What a write does that finds no document to change.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Upsert {
+    /// Nothing.
+    #[default]
+    No,
+    /// It inserts one, made from what the query says by equality and from the changes.
+    Insert {
+        /// The `_id` that the new document gets if neither query nor changes name one. Whoever takes
+        /// the request draws it, before it is proposed; there is one by the time it is applied.
+        new_id: Option<Value>,
+    },
+}
+
+impl Upsert {
+    /// Whether a document may be inserted.
+    pub fn is_insert(&self) -> bool {
+        matches!(self, Upsert::Insert { .. })
+    }
+}
+
+/// What `modify` does with the document that it finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModifyAction {
+    /// Changes it.
+    Update {
+        /// Fields to set, or operators.
+        changes: Document,
+        /// What to do if there is none.
+        upsert: Upsert,
+        /// Option `return`: answer the document as it is afterwards (`"after"`), rather than as it was
+        /// (`"before"`, the default).
+        after: bool,
+        /// `array_filters`, as for an update.
+        array_filters: Vec<Document>,
+    },
+    /// Option `remove`: deletes it.
+    Remove,
+}
+
+/// Which document `modify` takes and what of it is answered.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ModifyOptions {
+    /// `sort`: field paths with 1 or -1; of several documents meant the first is taken.
+    pub sort: Vec<(String, i8)>,
+    /// `fields`: projection of the answer.
+    pub fields: Option<Document>,
+}
+
 impl Request {
+    /// Calls `draw` for each `_id` that is still to be drawn, before the request is proposed: of
+    /// documents to insert that have none, and of one that an upsert may make.
+    pub fn draw_ids(&mut self, draw: &mut dyn FnMut() -> Value) {
+        match self {
+            Request::Insert { documents, .. } => {
+                for document in documents {
+                    if !document.contains_key(ID_FIELD) {
+                        put_id_first(document, draw());
+                    }
+                }
+            }
+            Request::Update { options: UpdateOptions { upsert, .. }, .. }
+            | Request::Replace { upsert, .. }
+            | Request::Modify { action: ModifyAction::Update { upsert, .. }, .. } => {
+                if let Upsert::Insert { new_id: new_id @ None } = upsert {
+                    *new_id = Some(draw());
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Whether it changes the store, so that it must go through the log.
     pub fn is_write(&self) -> bool {
         matches!(
@@ -243,6 +384,8 @@ impl Request {
                 | Request::Destroy { .. }
                 | Request::Insert { .. }
                 | Request::Update { .. }
+                | Request::Replace { .. }
+                | Request::Modify { .. }
                 | Request::Delete { .. }
                 | Request::Write { .. }
                 | Request::Swap { .. }
@@ -260,7 +403,12 @@ impl Request {
             Request::Insert { .. } => "insert",
             Request::Search { .. } => "search",
             Request::Update { .. } => "update",
+            Request::Replace { .. } => "replace",
+            Request::Modify { .. } => "modify",
             Request::Delete { .. } => "delete",
+            Request::Count { .. } => "count",
+            Request::Distinct { .. } => "distinct",
+            Request::Aggregate { .. } => "aggregate",
             Request::Read { .. } => "read",
             Request::Write { .. } => "write",
             Request::Swap { .. } => "swap",
@@ -273,4 +421,11 @@ impl Request {
             Request::Hello { .. } => "hello",
         }
     }
+}
+
+/// Puts an `_id` before the other fields of a document.
+fn put_id_first(document: &mut Document, id: Value) {
+    let rest = std::mem::take(document);
+    document.insert(ID_FIELD, id);
+    document.extend(rest);
 }

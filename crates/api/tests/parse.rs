@@ -3,8 +3,9 @@
 use api::encode::write_call;
 use api::parse::{OPERATIONS, parse_call, parse_schema, schema_document};
 use api::{
-    Call, Document, ErrorCode, FaultSwitch, FieldSchema, FieldType, Level, Options, Reference,
-    Request, Schema, SearchOptions, Value,
+    Call, Document, ErrorCode, FaultSwitch, FieldSchema, FieldType, Level, ModifyAction,
+    ModifyOptions, Options, Reference, Request, Schema, SearchOptions, UpdateOptions, Upsert,
+    Value,
 };
 use proptest::prelude::*;
 
@@ -362,6 +363,35 @@ fn any_search() -> impl Strategy<Value = SearchOptions> {
         })
 }
 
+fn any_upsert() -> impl Strategy<Value = Upsert> {
+    prop_oneof![Just(Upsert::No), Just(Upsert::Insert { new_id: None })]
+}
+
+fn any_update_options() -> impl Strategy<Value = UpdateOptions> {
+    (any::<bool>(), any_upsert(), prop::collection::vec(any_document(), 0..2))
+        .prop_map(|(multi, upsert, array_filters)| UpdateOptions { multi, upsert, array_filters })
+}
+
+fn any_modify_action() -> impl Strategy<Value = ModifyAction> {
+    let update =
+        (any_document(), any_upsert(), any::<bool>(), prop::collection::vec(any_document(), 0..2));
+    prop_oneof![
+        Just(ModifyAction::Remove),
+        update.prop_map(|(changes, upsert, after, array_filters)| ModifyAction::Update {
+            changes,
+            upsert,
+            after,
+            array_filters
+        }),
+    ]
+}
+
+fn any_modify_options() -> impl Strategy<Value = ModifyOptions> {
+    let sort = prop::collection::btree_map("[a-z]{1,3}", prop::sample::select(vec![1i8, -1]), 0..3);
+    (sort, prop::option::of(any_document()))
+        .prop_map(|(sort, fields)| ModifyOptions { sort: sort.into_iter().collect(), fields })
+}
+
 fn any_request() -> impl Strategy<Value = Request> {
     let name = || "[a-zé]{1,10}";
     let value = || any::<i64>().prop_map(Value::Int64);
@@ -381,11 +411,31 @@ fn any_request() -> impl Strategy<Value = Request> {
         (name(), any_document(), any_search()).prop_map(|(collection, filter, search)| {
             Request::Search { collection, filter, search }
         }),
-        (name(), any_document(), any_document()).prop_map(|(collection, filter, changes)| {
-            Request::Update { collection, filter, changes }
+        (name(), any_document(), any_document(), any_update_options()).prop_map(
+            |(collection, filter, changes, options)| {
+                Request::Update { collection, filter, changes, options }
+            }
+        ),
+        (name(), any_document(), any_document(), any_upsert()).prop_map(
+            |(collection, filter, document, upsert)| {
+                Request::Replace { collection, filter, document, upsert }
+            }
+        ),
+        (name(), any_document(), any_modify_action(), any_modify_options()).prop_map(
+            |(collection, filter, action, options)| {
+                Request::Modify { collection, filter, action, options }
+            }
+        ),
+        (name(), any_document(), any::<bool>()).prop_map(|(collection, filter, multi)| {
+            Request::Delete { collection, filter, multi }
         }),
         (name(), any_document())
-            .prop_map(|(collection, filter)| Request::Delete { collection, filter }),
+            .prop_map(|(collection, filter)| Request::Count { collection, filter }),
+        (name(), name(), any_document()).prop_map(|(collection, field, filter)| {
+            Request::Distinct { collection, field, filter }
+        }),
+        (name(), prop::collection::vec(any_document(), 0..3))
+            .prop_map(|(collection, pipeline)| Request::Aggregate { collection, pipeline }),
         (name(), any::<bool>())
             .prop_map(|(key, empty_if_absent)| Request::Read { key, empty_if_absent }),
         (name(), any_document())
@@ -419,7 +469,12 @@ fn any_call() -> impl Strategy<Value = Call> {
             }
             let reads = matches!(
                 request,
-                Request::Describe { .. } | Request::Search { .. } | Request::Read { .. }
+                Request::Describe { .. }
+                    | Request::Search { .. }
+                    | Request::Count { .. }
+                    | Request::Distinct { .. }
+                    | Request::Aggregate { .. }
+                    | Request::Read { .. }
             );
             if reads && local {
                 options.level = Level::Local;

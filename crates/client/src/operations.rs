@@ -2,7 +2,7 @@
 
 use crate::Client;
 use api::value::Document;
-use api::{Error, ErrorCode, Request, Schema, SearchOptions, Value};
+use api::{Error, ErrorCode, Request, Schema, SearchOptions, UpdateOptions, Value};
 
 /// What became of a compare-and-set.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +166,17 @@ impl Client {
         changes: Document,
     ) -> Result<u64, Error> {
         let collection = collection.into();
-        number("update", &self.request(Request::Update { collection, filter, changes }).await?)
+        number(
+            "update",
+            &self
+                .request(Request::Update {
+                    collection,
+                    filter,
+                    changes,
+                    options: UpdateOptions::default(),
+                })
+                .await?,
+        )
     }
 
     /// Deletes the documents that match `filter`; returns how many it deleted.
@@ -175,7 +185,7 @@ impl Client {
     /// As [`Client::call`].
     pub async fn delete(&self, collection: &str, filter: Document) -> Result<u64, Error> {
         let collection = collection.into();
-        number("delete", &self.request(Request::Delete { collection, filter }).await?)
+        number("delete", &self.request(Request::Delete { collection, filter, multi: true }).await?)
     }
 
     /// What the node that the client talks to says of itself.

@@ -1,4 +1,4 @@
-//! `mondongo cli`: the prompt, and commands from `-c` or a pipe (spec D3).
+//! `mondongo cli`: the prompt, and commands from `-c` or a pipe (spec D3, D4).
 
 mod completion;
 mod language;
@@ -8,10 +8,13 @@ mod request;
 mod session;
 
 use crate::args::CliArguments;
+use crate::folder::LocalNode;
 use client::Client;
+use server::Access;
 use session::{Session, Verdict};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Exit status for wrong arguments, as clap's.
@@ -23,14 +26,14 @@ pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
         print!("{}", render::HELP);
         return ExitCode::SUCCESS;
     }
-    let members = match parse_members(&arguments.members) {
-        Ok(members) => members,
+    let target = match parse_target(&arguments.members) {
+        Ok(target) => target,
         Err(message) => {
             eprintln!("error: {message}");
             return ExitCode::from(WRONG_ARGUMENTS);
         }
     };
-    match talk(&members, arguments) {
+    match talk(&target, arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // Whoever read the output wanted no more of it.
@@ -42,20 +45,61 @@ pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
     }
 }
 
+/// Whom the prompt talks to.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// Members of a group.
+    Members(Vec<String>),
+    /// The node of a folder, within this process.
+    Folder(PathBuf),
+}
+
 /// Whether every command succeeded.
-fn talk(members: &[String], arguments: &CliArguments) -> io::Result<bool> {
+fn talk(target: &Target, arguments: &CliArguments) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = runtime
-        .block_on(Client::connect(members, client::Options::default()))
-        .map_err(|error| io::Error::other(error.message))?;
-    let mut session = Session::new(client, arguments.json);
+    let refused = |error: api::Error| io::Error::other(error.message);
+    match target {
+        Target::Members(members) => {
+            let connect = Client::connect(members, client::Options::default());
+            let client = runtime.block_on(connect).map_err(refused)?;
+            run_session(&runtime, Session::new(client, arguments.json), arguments)
+        }
+        Target::Folder(path) => {
+            let node = LocalNode::open(path).map_err(io::Error::other)?;
+            let client = runtime.block_on(node.client(client::Options::default()));
+            let mut session = Session::new(client.map_err(refused)?, arguments.json);
+            match &node.access {
+                Access::Full { is_new: true } => {
+                    eprintln!("{} is new: a group of one", path.display());
+                }
+                Access::Full { is_new: false } => {}
+                Access::ReadOnly { reason } => {
+                    eprintln!("{} can only be read: {reason}", path.display());
+                    session.read_locally();
+                }
+            }
+            let ran = run_session(&runtime, session, arguments);
+            // The connections go with the runtime's tasks; without them the node stops at once.
+            drop(runtime);
+            let closed = node.close().map_err(io::Error::other);
+            let all_succeeded = ran?;
+            closed.map(|()| all_succeeded)
+        }
+    }
+}
+
+fn run_session(
+    runtime: &tokio::runtime::Runtime,
+    mut session: Session,
+    arguments: &CliArguments,
+) -> io::Result<bool> {
     if !arguments.commands.is_empty() {
         let lines = arguments.commands.iter().map(|command| Ok(command.clone()));
-        run_lines(&runtime, &mut session, lines)
+        run_lines(runtime, &mut session, lines)
     } else if io::stdin().is_terminal() {
-        prompt::run(&runtime, &mut session).map(|()| true)
+        prompt::run(runtime, &mut session).map(|()| true)
     } else {
-        run_lines(&runtime, &mut session, io::stdin().lock().lines())
+        run_lines(runtime, &mut session, io::stdin().lock().lines())
     }
 }
 
@@ -86,40 +130,52 @@ fn run_lines(
     Ok(all_succeeded)
 }
 
-fn parse_members(text: &str) -> Result<Vec<String>, String> {
-    let members: Vec<String> = text.split(',').map(|member| member.trim().to_string()).collect();
-    for member in &members {
-        let port = member.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            continue;
-        }
-        if Path::new(member).is_dir() {
-            return Err(format!(
-                "{member} is a folder, and a folder without a server cannot be opened in this \
-                 version yet; serve it (mondongo serve {member} localhost:8000) and connect to that"
-            ));
-        }
-        return Err(format!("{member:?} is no address: write HOST:PORT, as in localhost:8000"));
+/// A folder is what is one; of what is not there, whatever cannot be meant as an address.
+fn parse_target(text: &str) -> Result<Target, String> {
+    if Path::new(text).is_dir() {
+        return Ok(Target::Folder(text.into()));
     }
-    Ok(members)
+    let members: Vec<String> = text.split(',').map(|member| member.trim().to_string()).collect();
+    let is_address = |member: &String| {
+        let port = member.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    let Some(wrong) = members.iter().find(|member| !is_address(member)) else {
+        return Ok(Target::Members(members));
+    };
+    let is_host = wrong.is_empty() || wrong == "localhost" || wrong.parse::<IpAddr>().is_ok();
+    if members.len() > 1 || is_host || (wrong.contains(':') && !wrong.contains('/')) {
+        return Err(format!("{wrong:?} is no address: write HOST:PORT, as in localhost:8000"));
+    }
+    if Path::new(text).exists() {
+        return Err(format!("{text} is a file; name a folder, or HOST:PORT"));
+    }
+    Ok(Target::Folder(text.into()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse_members;
+    use super::{Target, parse_target};
 
     #[test]
-    fn members_are_addresses() {
-        let members = parse_members("localhost:8000, [::1]:8001").expect("addresses");
-        assert_eq!(members, ["localhost:8000", "[::1]:8001"]);
+    fn targets_are_addresses_or_folders() {
+        let target = parse_target("localhost:8000, [::1]:8001").expect("addresses");
+        let members = ["localhost:8000", "[::1]:8001"].map(String::from).to_vec();
+        assert_eq!(target, Target::Members(members));
         for text in
-            ["localhost", ":8000", "localhost:", "localhost:0", "localhost:99999", "a:1,", ""]
+            ["localhost", ":8000", "localhost:", "localhost:0", "db:99999", "a:1,", "", "a,b"]
         {
-            let message = parse_members(text).expect_err(text);
+            let message = parse_target(text).expect_err(text);
             assert!(message.contains("no address"), "{message}");
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let message = parse_members(&folder.path().display().to_string()).expect_err("a folder");
-        assert!(message.contains("is a folder"), "{message}");
+        for path in [folder.path().to_path_buf(), folder.path().join("new"), "db".into()] {
+            let text = path.display().to_string();
+            assert_eq!(parse_target(&text).expect("a folder"), Target::Folder(path));
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let message = parse_target(&file.display().to_string()).expect_err("a file");
+        assert!(message.contains("is a file"), "{message}");
     }
 }

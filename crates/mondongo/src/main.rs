@@ -4,9 +4,12 @@ mod args;
 mod ask;
 mod cli;
 mod demo;
+mod folder;
+mod log;
 mod member;
 mod serve;
 mod status;
+mod verify;
 
 use args::{Arguments, Command};
 use clap::Parser as _;
@@ -19,5 +22,7 @@ fn main() -> ExitCode {
         Command::Member(arguments) => member::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
     }
 }

@@ -4,13 +4,32 @@
 //! elements too; it holds if it holds for one of them. `$ne`, `$nin` and `$not` hold if their
 //! opposite holds for none. Ranges look only at values of the operand's type bracket. Null means
 //! null or nothing there.
+//!
+//! A [`Filter`] is parsed once and asked of every document; it copies no value of a document.
 
-use crate::error::{bad_query, show};
+mod parse;
+mod types;
+
+pub(crate) use parse::{build_regex, element_filter, element_match, element_predicate};
+pub use types::TypeSet;
+pub(crate) use types::type_word;
+
+use crate::expression::{Budget, Expression};
+use crate::visit::Root;
 use api::order::{self, Number, bracket};
 use api::path::Path;
 use api::{Document, Error, Value};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use std::cmp::Ordering;
+
+/// Deepest nesting of `$and`, `$or`, `$nor`, `$not` and `$elemMatch`.
+pub const FILTER_DEPTH_MAX: usize = 50;
+/// Most operators of one filter, the values of `$all` counted too.
+pub const FILTER_OPERATORS_MAX: usize = 2_000;
+/// Most regular expressions of one filter.
+pub const FILTER_PATTERNS_MAX: usize = 100;
+/// Longest regular expression, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 32_764;
 
 /// A parsed filter.
 #[derive(Clone, Debug)]
@@ -23,6 +42,8 @@ pub enum Filter {
     Not(Box<Filter>),
     /// Some value at the path passes the test.
     Test(Path, Test),
+    /// `$expr`: the expression's value counts as true.
+    Expression(Box<Expression>),
 }
 
 /// A test on the values at a path.
@@ -30,12 +51,38 @@ pub enum Filter {
 pub enum Test {
     /// It stands so to the operand, within the operand's type bracket.
     Compare(Comparison, Value),
-    /// It equals one of the values or is matched by one of the patterns.
+    /// It equals one of the values, which stand in order, or is matched by one of the patterns.
     In(Vec<Value>, Vec<Regex>),
     /// It is there.
     Exists,
     /// It is text in which the pattern is found.
     Regex(Regex),
+    /// It is a list of so many elements.
+    Size(usize),
+    /// It is of one of the types.
+    Type(TypeSet),
+    /// It is a number; without its fraction and divided by `divisor` it leaves `remainder`.
+    Modulo {
+        /// Not 0.
+        divisor: i64,
+        /// Its sign is that of the number.
+        remainder: i64,
+    },
+    /// It is a list with a document, or list, that the filter means.
+    ElementFields(Box<Filter>),
+    /// It is a list with an element that passes.
+    ElementValue(Box<Predicate>),
+}
+
+/// What is asked of the values at one path.
+#[derive(Clone, Debug)]
+pub enum Predicate {
+    /// Every one holds.
+    All(Vec<Predicate>),
+    /// It does not hold.
+    Not(Box<Predicate>),
+    /// The test is passed.
+    Test(Test),
 }
 
 /// How a value stands to an operand.
@@ -53,31 +100,39 @@ pub enum Comparison {
     LessOrEqual,
 }
 
-/// Largest compiled size of a regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 1 << 20;
-/// Deepest nesting of `$and`, `$or`, `$nor` and `$not`.
-const DEPTH_MAX: usize = 50;
-
 impl Filter {
     /// Reads a filter document.
     ///
     /// # Errors
-    /// `bad_query`, naming the operator or the field.
+    /// `bad_query`, naming the path and the operator.
     pub fn parse(filter: &Document) -> Result<Filter, Error> {
-        parse_filter(filter, 0)
+        parse::filter(filter)
+    }
+
+    /// Whether the document is meant. An expression that cannot be computed for the document counts
+    /// as not meant; [`Filter::check`] tells of it instead.
+    pub fn matches(&self, document: &Document) -> bool {
+        self.check(document).unwrap_or(false)
     }
 
     /// Whether the document is meant.
-    pub fn matches(&self, document: &Document) -> bool {
-        match self {
-            Filter::And(filters) => filters.iter().all(|filter| filter.matches(document)),
-            Filter::Or(filters) => filters.iter().any(|filter| filter.matches(document)),
-            Filter::Not(filter) => !filter.matches(document),
-            Filter::Test(path, Test::Exists) => path.visit(document, &mut |value| value.is_some()),
-            Filter::Test(path, test) => {
-                path.visit_elements(document, &mut |value| test.passes(value))
-            }
-        }
+    ///
+    /// # Errors
+    /// `bad_query` if an expression (`$expr`) cannot be computed for the document. A filter without
+    /// one never fails.
+    pub fn check(&self, document: &Document) -> Result<bool, Error> {
+        self.holds(Root::Document(document), &mut None)
+    }
+
+    /// Whether the document is meant, and which element of a list made it so: the position that
+    /// `$` stands for in an update or a projection.
+    ///
+    /// # Errors
+    /// As [`Filter::check`].
+    pub fn check_position(&self, document: &Document) -> Result<(bool, Option<usize>), Error> {
+        let mut position = Some(None);
+        let holds = self.holds(Root::Document(document), &mut position)?;
+        Ok((holds, position.flatten()))
     }
 
     /// The tests that every matching document passes: those joined by "and" at the top.
@@ -85,22 +140,184 @@ impl Filter {
         match self {
             Filter::And(filters) => filters.iter().flat_map(Filter::required_tests).collect(),
             Filter::Test(path, test) => vec![(path, test)],
-            Filter::Or(_) | Filter::Not(_) => Vec::new(),
+            Filter::Or(_) | Filter::Not(_) | Filter::Expression(_) => Vec::new(),
+        }
+    }
+
+    /// Whether there is an `$expr` in it, so that [`Filter::check`] can fail.
+    pub fn has_expression(&self) -> bool {
+        match self {
+            Filter::And(filters) | Filter::Or(filters) => {
+                filters.iter().any(Filter::has_expression)
+            }
+            Filter::Not(filter) => filter.has_expression(),
+            Filter::Test(_, Test::ElementFields(filter)) => filter.has_expression(),
+            Filter::Test(..) => false,
+            Filter::Expression(_) => true,
+        }
+    }
+
+    /// Every path that the filter tests, from the root of the document.
+    pub(crate) fn for_each_path(&self, each: &mut dyn FnMut(&Path)) {
+        match self {
+            Filter::And(filters) | Filter::Or(filters) => {
+                filters.iter().for_each(|filter| filter.for_each_path(each));
+            }
+            Filter::Not(filter) => filter.for_each_path(each),
+            Filter::Test(path, _) => each(path),
+            Filter::Expression(_) => {}
+        }
+    }
+
+    /// `position`: none if nobody asks for it, else the last one that was found. What is negated
+    /// finds none.
+    pub(crate) fn holds(
+        &self,
+        root: Root<'_>,
+        position: &mut Option<Option<usize>>,
+    ) -> Result<bool, Error> {
+        match self {
+            Filter::And(filters) => {
+                for filter in filters {
+                    if !filter.holds(root, position)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Filter::Or(filters) => {
+                for filter in filters {
+                    if filter.holds(root, position)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Filter::Not(filter) => Ok(!filter.holds(root, &mut None)?),
+            Filter::Test(path, test) => Ok(test.holds_at(root, path, position)),
+            Filter::Expression(expression) => match root {
+                Root::Document(document) => {
+                    let mut budget = Budget::of_filter();
+                    Ok(crate::is_true(&expression.evaluate(document, &mut budget)?))
+                }
+                // The parser lets `$expr` stand at the top alone.
+                Root::Elements(_) | Root::Named(_) => Ok(false),
+            },
         }
     }
 }
 
 impl Test {
-    /// Whether one value, or the absence of one, passes.
+    /// Whether one value, or the absence of one, passes; a list as the list that it is.
     pub fn passes(&self, value: Option<&Value>) -> bool {
         match self {
             Test::Compare(comparison, operand) => compare(*comparison, value, operand),
             Test::In(operands, patterns) => {
-                operands.iter().any(|operand| compare(Comparison::Equal, value, operand))
-                    || patterns.iter().any(|pattern| matches_pattern(pattern, value))
+                let value = value.unwrap_or(&Value::Null);
+                operands.binary_search_by(|operand| order::compare(operand, value)).is_ok()
+                    || patterns.iter().any(|pattern| matches_pattern(pattern, Some(value)))
             }
             Test::Exists => value.is_some(),
             Test::Regex(pattern) => matches_pattern(pattern, value),
+            Test::Size(size) => matches!(value, Some(Value::Array(list)) if list.len() == *size),
+            Test::Type(types) => value.is_some_and(|value| types.contains(value)),
+            Test::Modulo { divisor, remainder } => value
+                .and_then(truncated)
+                .is_some_and(|number| number.wrapping_rem(*divisor) == *remainder),
+            Test::ElementFields(_) | Test::ElementValue(_) => {
+                self.matching_element(value).is_some()
+            }
+        }
+    }
+
+    /// Whether elements of a list are looked at too.
+    fn looks_into_lists(&self) -> bool {
+        !matches!(
+            self,
+            Test::Exists | Test::Size(_) | Test::ElementFields(_) | Test::ElementValue(_)
+        )
+    }
+
+    fn holds_at(&self, root: Root<'_>, path: &Path, position: &mut Option<Option<usize>>) -> bool {
+        let mut found_at = None;
+        let mut found = |value: Option<&Value>, at: Option<usize>| {
+            let passes = match self {
+                Test::ElementFields(_) | Test::ElementValue(_) => {
+                    let element = self.matching_element(value);
+                    found_at = at.or(element);
+                    return element.is_some();
+                }
+                test => test.passes(value),
+            };
+            if passes {
+                found_at = at;
+            }
+            passes
+        };
+        let holds = if self.looks_into_lists() {
+            root.visit_elements(path.parts(), &mut found)
+        } else {
+            root.visit(path.parts(), &mut found)
+        };
+        if let (true, Some(position), Some(_)) = (holds, position, found_at) {
+            *position = found_at;
+        }
+        holds
+    }
+
+    /// The first element that `$elemMatch` means.
+    fn matching_element(&self, value: Option<&Value>) -> Option<usize> {
+        let Some(Value::Array(elements)) = value else { return None };
+        elements.iter().position(|element| self.means_element(element))
+    }
+
+    /// Whether `$elemMatch` means this element.
+    pub(crate) fn means_element(&self, element: &Value) -> bool {
+        match (self, element) {
+            (Test::ElementValue(predicate), element) => predicate.passes(Some(element)),
+            (Test::ElementFields(filter), Value::Document(document)) => filter.matches(document),
+            (Test::ElementFields(filter), Value::Array(elements)) => {
+                filter.holds(Root::Elements(elements), &mut None).unwrap_or(false)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Predicate {
+    /// The filter that asks this of the values at a path.
+    pub(crate) fn at(self, path: &Path) -> Filter {
+        match self {
+            Predicate::All(predicates) => {
+                Filter::And(predicates.into_iter().map(|inner| inner.at(path)).collect())
+            }
+            Predicate::Not(predicate) => Filter::Not(Box::new(predicate.at(path))),
+            Predicate::Test(test) => Filter::Test(path.clone(), test),
+        }
+    }
+
+    /// Whether one value passes; a list as the list that it is.
+    pub fn passes(&self, value: Option<&Value>) -> bool {
+        match self {
+            Predicate::All(predicates) => predicates.iter().all(|inner| inner.passes(value)),
+            Predicate::Not(predicate) => !predicate.passes(value),
+            Predicate::Test(test) => test.passes(value),
+        }
+    }
+
+    /// Whether the value of a field passes: where it is a list, one of its elements will do.
+    pub(crate) fn passes_as_field(&self, value: &Value) -> bool {
+        match self {
+            Predicate::All(predicates) => {
+                predicates.iter().all(|inner| inner.passes_as_field(value))
+            }
+            Predicate::Not(predicate) => !predicate.passes_as_field(value),
+            Predicate::Test(test) => {
+                test.passes(Some(value))
+                    || (test.looks_into_lists()
+                        && matches!(value, Value::Array(elements)
+                            if elements.iter().any(|element| test.passes(Some(element)))))
+            }
         }
     }
 }
@@ -133,189 +350,27 @@ fn is_nan(value: &Value) -> bool {
     Number::of(value).is_some_and(|number| number.floor().is_nan())
 }
 
-fn parse_filter(filter: &Document, depth: usize) -> Result<Filter, Error> {
-    if depth > DEPTH_MAX {
-        return Err(bad_query(format!("the filter nests deeper than {DEPTH_MAX} levels")));
-    }
-    let mut filters = Vec::with_capacity(filter.len());
-    for (name, operand) in filter {
-        filters.push(match name.as_str() {
-            "$and" => Filter::And(parse_list(name, operand, depth)?),
-            "$or" => Filter::Or(parse_list(name, operand, depth)?),
-            "$nor" => Filter::Not(Box::new(Filter::Or(parse_list(name, operand, depth)?))),
-            "$not" => match operand {
-                Value::Document(inner) => Filter::Not(Box::new(parse_filter(inner, depth + 1)?)),
-                _ => return Err(bad_query("$not needs a filter document or an operator document")),
-            },
-            "$comment" => continue,
-            _ if name.starts_with('$') => {
-                return Err(bad_query(format!(
-                    "unknown top level operator: {name}; known are $and, $or, $nor, $not"
-                )));
-            }
-            _ => parse_field(Path::parse(name)?, operand, depth)?,
-        });
-    }
-    Ok(one_or_and(filters))
-}
-
-fn one_or_and(mut filters: Vec<Filter>) -> Filter {
-    if filters.len() == 1 { filters.remove(0) } else { Filter::And(filters) }
-}
-
-fn parse_list(name: &str, operand: &Value, depth: usize) -> Result<Vec<Filter>, Error> {
-    let filters = match operand {
-        Value::Array(filters) if !filters.is_empty() => filters,
-        _ => return Err(bad_query(format!("{name} needs a list of one or more filters"))),
-    };
-    let parse = |filter: &Value| match filter {
-        Value::Document(filter) => parse_filter(filter, depth + 1),
-        other => Err(bad_query(format!("{name} holds {}, which is no filter", show(other)))),
-    };
-    filters.iter().map(parse).collect()
-}
-
-/// `{path: operand}`: a document whose first name begins with `$` holds operators; any other
-/// operand is a value to equal.
-fn parse_field(path: Path, operand: &Value, depth: usize) -> Result<Filter, Error> {
-    match operand {
-        Value::Document(operators) if is_operators(operators) => {
-            parse_operators(&path, operators, depth)
-        }
-        Value::RegularExpression(regex) => {
-            let pattern = build_regex(&path, regex.pattern.as_str(), regex.options.as_str())?;
-            Ok(Filter::Test(path, Test::Regex(pattern)))
-        }
-        value => Ok(Filter::Test(path, Test::Compare(Comparison::Equal, value.clone()))),
-    }
-}
-
-/// Whether a document is a set of operators rather than a value.
-fn is_operators(document: &Document) -> bool {
-    document.keys().next().is_some_and(|name| name.starts_with('$'))
-}
-
-fn parse_operators(path: &Path, operators: &Document, depth: usize) -> Result<Filter, Error> {
-    if depth > DEPTH_MAX {
-        return Err(bad_query(format!("the filter nests deeper than {DEPTH_MAX} levels")));
-    }
-    let mut filters = Vec::with_capacity(operators.len());
-    for (name, operand) in operators {
-        let test = |test: Test| Filter::Test(path.clone(), test);
-        let not = |filter: Filter| Filter::Not(Box::new(filter));
-        let comparison = |comparison: Comparison| match operand {
-            Value::RegularExpression(_) => {
-                Err(bad_query(format!("{path}: {name} cannot compare with a regular expression")))
-            }
-            operand => Ok(test(Test::Compare(comparison, operand.clone()))),
-        };
-        filters.push(match name.as_str() {
-            "$eq" => comparison(Comparison::Equal)?,
-            "$ne" => not(comparison(Comparison::Equal)?),
-            "$gt" => comparison(Comparison::Greater)?,
-            "$gte" => comparison(Comparison::GreaterOrEqual)?,
-            "$lt" => comparison(Comparison::Less)?,
-            "$lte" => comparison(Comparison::LessOrEqual)?,
-            "$in" => test(parse_in(path, name, operand)?),
-            "$nin" => not(test(parse_in(path, name, operand)?)),
-            "$exists" if is_true(operand) => test(Test::Exists),
-            "$exists" => not(test(Test::Exists)),
-            "$regex" => test(Test::Regex(parse_regex(path, operand, operators)?)),
-            "$options" if operators.contains_key("$regex") => continue,
-            "$options" => return Err(bad_query(format!("{path}: $options needs a $regex"))),
-            "$not" => not(parse_not(path, operand, depth)?),
-            _ => {
-                return Err(bad_query(format!(
-                    "{path}: unknown operator: {name}; known are $eq, $ne, $gt, $gte, $lt, $lte, \
-                     $in, $nin, $exists, $regex, $not"
-                )));
-            }
-        });
-    }
-    Ok(one_or_and(filters))
-}
-
-fn parse_not(path: &Path, operand: &Value, depth: usize) -> Result<Filter, Error> {
-    match operand {
-        Value::Document(operators) if is_operators(operators) => {
-            parse_operators(path, operators, depth + 1)
-        }
-        Value::RegularExpression(_) => parse_field(path.clone(), operand, depth),
-        other => Err(bad_query(format!(
-            "{path}: $not needs a document of operators or a regular expression, not {}",
-            show(other)
-        ))),
-    }
-}
-
-fn parse_in(path: &Path, name: &str, operand: &Value) -> Result<Test, Error> {
-    let Value::Array(elements) = operand else {
-        return Err(bad_query(format!("{path}: {name} needs a list, not {}", show(operand))));
-    };
-    let (mut values, mut patterns) = (Vec::new(), Vec::new());
-    for element in elements {
-        match element {
-            Value::RegularExpression(regex) => {
-                let (pattern, options) = (regex.pattern.as_str(), regex.options.as_str());
-                patterns.push(build_regex(path, pattern, options)?);
-            }
-            Value::Document(document) if is_operators(document) => {
-                return Err(bad_query(format!("{path}: {name} cannot hold operators")));
-            }
-            value => values.push(value.clone()),
-        }
-    }
-    Ok(Test::In(values, patterns))
-}
-
-/// `false`, null and 0 are false; all other values are true.
-pub fn is_true(value: &Value) -> bool {
+/// A number without its fraction, if that fits 64 bits.
+fn truncated(value: &Value) -> Option<i64> {
     match value {
-        Value::Boolean(flag) => *flag,
-        Value::Null | Value::Undefined => false,
-        value => !order::equal(value, &Value::Int32(0)),
+        Value::Int32(number) => Some(i64::from(*number)),
+        Value::Int64(number) => Some(*number),
+        Value::Double(number) => whole(number.trunc()),
+        Value::Decimal128(number) => {
+            // The decimal's own digits are exact where a double's are not.
+            let text = number.to_string();
+            let whole_part = text.split('.').next().unwrap_or_default();
+            whole_part
+                .parse()
+                .ok()
+                .or_else(|| text.parse::<f64>().ok().and_then(|number| whole(number.trunc())))
+        }
+        _ => None,
     }
 }
 
-fn parse_regex(path: &Path, operand: &Value, operators: &Document) -> Result<Regex, Error> {
-    let (pattern, own_options) = match operand {
-        Value::String(pattern) => (pattern.as_str(), ""),
-        Value::RegularExpression(regex) => (regex.pattern.as_str(), regex.options.as_str()),
-        other => {
-            return Err(bad_query(format!("{path}: $regex needs a string, not {}", show(other))));
-        }
-    };
-    let options = match operators.get("$options") {
-        None => own_options,
-        Some(Value::String(options)) => options,
-        Some(other) => {
-            return Err(bad_query(format!("{path}: $options needs a string, not {}", show(other))));
-        }
-    };
-    build_regex(path, pattern, options)
-}
-
-/// The subset is that of the `regex` crate: linear time, so no look-around and no back references.
-fn build_regex(path: &Path, pattern: &str, options: &str) -> Result<Regex, Error> {
-    let mut builder = RegexBuilder::new(pattern);
-    builder.size_limit(REGEX_BYTES_MAX);
-    for option in options.chars() {
-        match option {
-            'i' => builder.case_insensitive(true),
-            'm' => builder.multi_line(true),
-            's' => builder.dot_matches_new_line(true),
-            'x' => builder.ignore_whitespace(true),
-            'u' => &mut builder,
-            _ => {
-                return Err(bad_query(format!(
-                    "{path}: unknown regular expression option {option:?}; known are i, m, s, x"
-                )));
-            }
-        };
-    }
-    builder.build().map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.lines().last().unwrap_or_default().trim().to_owned();
-        bad_query(format!("{path}: regular expression {pattern:?}: {reason}"))
-    })
+fn whole(number: f64) -> Option<i64> {
+    // 2^63 itself is beyond the greatest; NaN is in no range.
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number);
+    fits.then_some(number as i64)
 }

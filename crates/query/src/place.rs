@@ -1,11 +1,11 @@
 //! The value that a path names in a document, to be looked at, made or removed.
 
 use crate::error::{bad_query, show};
-use api::path::{Path, element_number};
+use api::path::element_number;
 use api::{Document, Error, Value};
 
-/// Longest list that a path with a number past its end may make.
-const PADDED_LIST_MAX: usize = 1_500_000;
+/// Most elements that one update adds to lists of a document by naming a number past their end.
+pub const PADDED_ELEMENTS_MAX: usize = 1_500_000;
 
 /// The value at a path, if there is one; numbers are elements of lists, fields of documents.
 pub(crate) fn find<'d>(document: &'d mut Document, parts: &[String]) -> Option<&'d mut Value> {
@@ -21,25 +21,66 @@ pub(crate) fn find<'d>(document: &'d mut Document, parts: &[String]) -> Option<&
     Some(value)
 }
 
-/// The place that a path names, made (holding null) where it does not exist.
-pub(crate) fn place<'d>(document: &'d mut Document, path: &Path) -> Result<&'d mut Value, Error> {
-    let mut parts = path.parts().iter().peekable();
-    let first = parts.next().map(String::as_str).unwrap_or_default();
-    let mut value = field(document, first, parts.peek().is_some());
-    while let Some(part) = parts.next() {
-        let inner = parts.peek().is_some();
-        value = match value {
-            Value::Document(document) => field(document, part, inner),
-            Value::Array(elements) => element(elements, part, inner, path)?,
-            other => {
+/// Makes places; counts what it pads lists with.
+#[derive(Default)]
+pub(crate) struct Maker {
+    padded: usize,
+}
+
+impl Maker {
+    /// The place that a path names, made (holding null) where it does not exist.
+    pub(crate) fn place<'d>(
+        &mut self,
+        document: &'d mut Document,
+        path: &[String],
+    ) -> Result<&'d mut Value, Error> {
+        let mut parts = path.iter().peekable();
+        let first = parts.next().map(String::as_str).unwrap_or_default();
+        let mut value = field(document, first, parts.peek().is_some());
+        while let Some(part) = parts.next() {
+            let inner = parts.peek().is_some();
+            value = match value {
+                Value::Document(document) => field(document, part, inner),
+                Value::Array(elements) => self.element(elements, part, inner, path)?,
+                other => {
+                    return Err(bad_query(format!(
+                        "Cannot create field '{part}' of the path '{}' in an element that holds {}",
+                        path.join("."),
+                        show(other)
+                    )));
+                }
+            };
+        }
+        Ok(value)
+    }
+
+    fn element<'d>(
+        &mut self,
+        elements: &'d mut Vec<Value>,
+        part: &str,
+        inner: bool,
+        path: &[String],
+    ) -> Result<&'d mut Value, Error> {
+        let Some(number) = element_number(part) else {
+            return Err(bad_query(format!(
+                "Cannot create field '{part}' of the path '{}' in a list; name an element's number",
+                path.join(".")
+            )));
+        };
+        if number >= elements.len() {
+            self.padded = self.padded.saturating_add(number - elements.len());
+            if number >= PADDED_ELEMENTS_MAX || self.padded >= PADDED_ELEMENTS_MAX {
                 return Err(bad_query(format!(
-                    "Cannot create field '{part}' of the path '{path}' in an element that holds {}",
-                    show(other)
+                    "the path '{}' names element {number}; a list is made no longer than \
+                     {PADDED_ELEMENTS_MAX}",
+                    path.join(".")
                 )));
             }
-        };
+            elements.resize(number, Value::Null);
+            elements.push(new_place(inner));
+        }
+        Ok(&mut elements[number])
     }
-    Ok(value)
 }
 
 /// What a new place holds: a document if the path goes on.
@@ -49,30 +90,6 @@ fn new_place(inner: bool) -> Value {
 
 fn field<'d>(document: &'d mut Document, name: &str, inner: bool) -> &'d mut Value {
     document.entry(name).or_insert_with(|| new_place(inner))
-}
-
-fn element<'d>(
-    elements: &'d mut Vec<Value>,
-    part: &str,
-    inner: bool,
-    path: &Path,
-) -> Result<&'d mut Value, Error> {
-    let Some(number) = element_number(part) else {
-        return Err(bad_query(format!(
-            "Cannot create field '{part}' of the path '{path}' in a list; name an element's number"
-        )));
-    };
-    if number >= elements.len() {
-        if number >= PADDED_LIST_MAX {
-            return Err(bad_query(format!(
-                "the path '{path}' names element {number}; a list is made no longer than \
-                 {PADDED_LIST_MAX}"
-            )));
-        }
-        elements.resize(number, Value::Null);
-        elements.push(new_place(inner));
-    }
-    Ok(&mut elements[number])
 }
 
 /// Removes a field; an element of a list becomes null, so that the others keep their numbers.

@@ -1,92 +1,87 @@
 //! Updates: what happens to one document.
+//!
+//! An [`Update`] is parsed once and made in every document that a filter means. It depends on the
+//! document and on [`Circumstances`] alone: the clock is that of the node that took the request,
+//! written into the log with it.
+
+mod lists;
+mod operation;
+mod parse;
+mod target;
 
 use crate::error::{bad_query, show};
-use crate::filter::Filter;
-use crate::place::{find, place, unset};
-use api::order;
-use api::path::{Path, element_number};
+use crate::filter::{Comparison, Filter, Test};
+use crate::place::Maker;
+use api::limits::DOCUMENT_BYTES_MAX;
+use api::path::element_number;
 use api::value::ID_FIELD;
-use api::{Document, Error, Value};
-use bson::doc;
+use api::{Document, Error, ErrorCode, Value};
+use operation::Operation;
 use std::cmp::Ordering;
+use target::Target;
+
+pub use target::PLACES_MAX;
+
+/// Most fields that one update names.
+pub const UPDATE_FIELDS_MAX: usize = 2_000;
+/// Most bytes that one update may write into one document before its size is checked.
+const WRITTEN_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX;
 
 /// A parsed update: operations on paths of which none leads to another, in the order of their
 /// paths, so that new fields are added in that order.
 #[derive(Clone, Debug)]
 pub struct Update {
-    operations: Vec<(Path, Operation)>,
+    operations: Vec<(Target, Operation)>,
+    /// The conditions that `$[name]` means.
+    array_filters: Vec<(String, Filter)>,
 }
 
-#[derive(Clone, Debug)]
-enum Operation {
-    Set(Value),
-    Unset,
-    Increment(Value),
-    Push(Vec<Value>),
-    Pull(Condition),
+/// What an update depends on besides the document.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances {
+    /// The clock of the node that took the request, in milliseconds since 1970-01-01 UTC.
+    pub time_ms: u64,
+    /// What `$` stands for: the element that the filter found ([`Filter::check_position`]).
+    pub position: Option<usize>,
+    /// Whether the document is being made by an upsert.
+    pub inserting: bool,
 }
-
-/// Which elements `$pull` removes.
-#[derive(Clone, Debug)]
-enum Condition {
-    Equal(Value),
-    /// The element stands under [`ELEMENT`].
-    Operators(Filter),
-    /// The element is a document that the filter means.
-    Document(Filter),
-}
-
-const ELEMENT: &str = "element";
 
 impl Update {
-    /// Reads changes: fields to set, or update operators.
+    /// Reads changes: fields to set, or update operators; and the filters that `$[name]` means.
     ///
     /// # Errors
     /// `bad_query`, naming the operator or the path.
-    pub fn parse(changes: &Document) -> Result<Update, Error> {
-        if changes.is_empty() {
-            return Err(bad_query("the changes are empty; name fields to set, or operators"));
-        }
-        let operators = changes.keys().filter(|name| name.starts_with('$')).count();
-        let mut operations = Vec::new();
-        if operators == 0 {
-            parse_operator("$set", changes, &mut operations)?;
-        } else if operators < changes.len() {
-            return Err(bad_query(
-                "the changes mix fields to set with operators; put the fields under $set",
-            ));
-        } else {
-            for (operator, fields) in changes {
-                let Value::Document(fields) = fields else {
-                    return Err(bad_query(format!(
-                        "{operator} needs a document of fields, not {}",
-                        show(fields)
-                    )));
-                };
-                parse_operator(operator, fields, &mut operations)?;
-            }
-        }
-        operations.sort_by(|(left, _), (right, _)| compare_paths(left, right));
-        for pair in operations.windows(2) {
-            if pair[0].0.overlaps(&pair[1].0) {
-                return Err(bad_query(format!(
-                    "Updating the path '{}' would create a conflict at '{}'",
-                    pair[1].0, pair[0].0
-                )));
-            }
-        }
-        Ok(Update { operations })
+    pub fn parse(changes: &Document, array_filters: &[Document]) -> Result<Update, Error> {
+        parse::update(changes, array_filters)
+    }
+
+    /// Whether `$` stands in a path, so that [`Circumstances::position`] is needed.
+    pub fn needs_position(&self) -> bool {
+        self.operations.iter().any(|(target, _)| target.needs_position())
     }
 
     /// Makes the changes in a document.
     ///
     /// # Errors
-    /// `bad_query` if the document does not allow them, naming the path; the document is then to be
-    /// thrown away.
-    pub fn apply(&self, document: &mut Document) -> Result<(), Error> {
+    /// `bad_query` if the document does not allow them, naming the path; `too_large` if it would
+    /// grow far beyond a document's limit. The document is then to be thrown away.
+    pub fn apply(
+        &self,
+        document: &mut Document,
+        circumstances: &Circumstances,
+    ) -> Result<(), Error> {
         let id = document.get(ID_FIELD).cloned();
-        for (path, operation) in &self.operations {
-            apply_operation(document, path, operation)?;
+        let mut maker = Maker::default();
+        if self.operations.iter().any(|(target, _)| target.is_dynamic()) {
+            self.apply_expanded(document, circumstances, &mut maker)?;
+        } else {
+            for (target, operation) in &self.operations {
+                operation.apply(document, target.fixed(), circumstances, &mut maker)?;
+            }
+        }
+        if circumstances.inserting && id.is_none() {
+            return Ok(());
         }
         if document.get(ID_FIELD).map(value_identity) != id.as_ref().map(value_identity) {
             return Err(bad_query(format!(
@@ -96,6 +91,88 @@ impl Update {
             )));
         }
         Ok(())
+    }
+
+    /// Finds the places that `$`, `$[]` and `$[name]` mean before anything is changed.
+    fn apply_expanded(
+        &self,
+        document: &mut Document,
+        circumstances: &Circumstances,
+        maker: &mut Maker,
+    ) -> Result<(), Error> {
+        let mut places = Vec::new();
+        let mut written = 0usize;
+        for (target, operation) in &self.operations {
+            let before = places.len();
+            target.expand(
+                document,
+                circumstances.position,
+                &self.array_filters,
+                operation,
+                &mut places,
+            )?;
+            let count = places.len() - before;
+            written = written.saturating_add(operation.written_bytes().saturating_mul(count));
+        }
+        if written > WRITTEN_BYTES_MAX {
+            return Err(Error::new(
+                ErrorCode::TooLarge,
+                format!(
+                    "the update writes {written} bytes into one document; the most is \
+                     {WRITTEN_BYTES_MAX}"
+                ),
+            ));
+        }
+        places.sort_by(|(left, _), (right, _)| compare_parts(left, right));
+        for pair in places.windows(2) {
+            check_conflict(&pair[0].0, &pair[1].0)?;
+        }
+        for (path, operation) in places {
+            operation.apply(document, &path, circumstances, maker)?;
+        }
+        Ok(())
+    }
+}
+
+/// The document that an upsert begins with: what the filter says by equality.
+///
+/// # Errors
+/// `bad_query` if two conditions give one field its value, or one value would stand in another.
+pub fn upsert_document(filter: &Filter) -> Result<Document, Error> {
+    let mut equalities = Vec::new();
+    collect_equalities(filter, &mut equalities);
+    equalities.sort_by(|(left, _), (right, _)| compare_parts(left, right));
+    for pair in equalities.windows(2) {
+        if pair[1].0.starts_with(pair[0].0) {
+            return Err(bad_query(format!(
+                "upsert: cannot infer the field '{}' from the filter: '{}' is matched too",
+                pair[1].0.join("."),
+                pair[0].0.join(".")
+            )));
+        }
+    }
+    let mut document = Document::new();
+    for (parts, value) in equalities {
+        *Maker::default().place(&mut document, parts)? = value.clone();
+    }
+    Ok(document)
+}
+
+fn collect_equalities<'f>(filter: &'f Filter, equalities: &mut Vec<(&'f [String], &'f Value)>) {
+    match filter {
+        Filter::And(filters) => {
+            filters.iter().for_each(|filter| collect_equalities(filter, equalities));
+        }
+        Filter::Or(filters) if filters.len() == 1 => collect_equalities(&filters[0], equalities),
+        Filter::Test(path, Test::Compare(Comparison::Equal, value)) => {
+            equalities.push((path.parts(), value));
+        }
+        Filter::Test(path, Test::In(values, patterns))
+            if values.len() == 1 && patterns.is_empty() =>
+        {
+            equalities.push((path.parts(), &values[0]));
+        }
+        _ => {}
     }
 }
 
@@ -107,8 +184,8 @@ fn value_identity(value: &Value) -> Vec<u8> {
 }
 
 /// Parts that are numbers compare as numbers; a path stands before those that it leads to.
-fn compare_paths(left: &Path, right: &Path) -> Ordering {
-    for (left, right) in left.parts().iter().zip(right.parts()) {
+fn compare_parts(left: &[String], right: &[String]) -> Ordering {
+    for (left, right) in left.iter().zip(right) {
         let order = match (element_number(left), element_number(right)) {
             (Some(left), Some(right)) => left.cmp(&right),
             (Some(_), None) => Ordering::Less,
@@ -119,155 +196,17 @@ fn compare_paths(left: &Path, right: &Path) -> Ordering {
             return order;
         }
     }
-    left.parts().len().cmp(&right.parts().len())
+    left.len().cmp(&right.len())
 }
 
-fn parse_operator(
-    operator: &str,
-    fields: &Document,
-    operations: &mut Vec<(Path, Operation)>,
-) -> Result<(), Error> {
-    for (name, operand) in fields {
-        let path = Path::parse(name)?;
-        if path.parts().iter().any(|part| part.starts_with('$')) {
-            return Err(bad_query(format!(
-                "{operator}: {path}: a field name to change does not begin with $"
-            )));
-        }
-        let operation = match operator {
-            "$set" => Operation::Set(operand.clone()),
-            "$unset" => Operation::Unset,
-            "$inc" => match operand {
-                Value::Int32(_) | Value::Int64(_) | Value::Double(_) => {
-                    Operation::Increment(operand.clone())
-                }
-                other => {
-                    return Err(bad_query(format!(
-                        "$inc: {path}: cannot increment with non-numeric argument: {} (decimals \
-                         have no arithmetic here)",
-                        show(other)
-                    )));
-                }
-            },
-            "$push" => Operation::Push(parse_push(&path, operand)?),
-            "$pull" => Operation::Pull(parse_pull(operand)?),
-            _ => {
-                return Err(bad_query(format!(
-                    "unknown update operator: {operator}; known are $set, $unset, $inc, $push, \
-                     $pull"
-                )));
-            }
-        };
-        operations.push((path, operation));
+/// Of two paths that stand next to each other in order, none may lead to the other.
+fn check_conflict(left: &[String], right: &[String]) -> Result<(), Error> {
+    if right.starts_with(left) {
+        return Err(bad_query(format!(
+            "Updating the path '{}' would create a conflict at '{}'",
+            right.join("."),
+            left.join(".")
+        )));
     }
     Ok(())
-}
-
-fn parse_push(path: &Path, operand: &Value) -> Result<Vec<Value>, Error> {
-    let modifiers = match operand {
-        Value::Document(modifiers) if modifiers.contains_key("$each") => modifiers,
-        value => return Ok(vec![value.clone()]),
-    };
-    if let Some(other) = modifiers.keys().find(|name| *name != "$each") {
-        return Err(bad_query(format!("$push: {path}: unknown modifier {other}; known is $each")));
-    }
-    match modifiers.get("$each") {
-        Some(Value::Array(elements)) => Ok(elements.clone()),
-        _ => Err(bad_query(format!("$push: {path}: $each needs a list"))),
-    }
-}
-
-fn parse_pull(operand: &Value) -> Result<Condition, Error> {
-    Ok(match operand {
-        Value::Document(document) if document.keys().any(|name| name.starts_with('$')) => {
-            Condition::Operators(Filter::parse(&doc! { ELEMENT: document.clone() })?)
-        }
-        Value::RegularExpression(_) => {
-            Condition::Operators(Filter::parse(&doc! { ELEMENT: operand.clone() })?)
-        }
-        Value::Document(document) => Condition::Document(Filter::parse(document)?),
-        value => Condition::Equal(value.clone()),
-    })
-}
-
-impl Condition {
-    fn holds(&self, element: &Value) -> bool {
-        match (self, element) {
-            (Condition::Equal(value), element) => order::equal(value, element),
-            (Condition::Operators(filter), element) => {
-                filter.matches(&doc! { ELEMENT: element.clone() })
-            }
-            (Condition::Document(filter), Value::Document(document)) => filter.matches(document),
-            (Condition::Document(_), _) => false,
-        }
-    }
-}
-
-fn apply_operation(
-    document: &mut Document,
-    path: &Path,
-    operation: &Operation,
-) -> Result<(), Error> {
-    match operation {
-        Operation::Set(value) => *place(document, path)? = value.clone(),
-        Operation::Unset => unset(document, path.parts()),
-        Operation::Increment(amount) => {
-            let missing = find(document, path.parts()).is_none();
-            let target = place(document, path)?;
-            *target = if missing { amount.clone() } else { sum(path, target, amount)? };
-        }
-        Operation::Push(elements) => {
-            let missing = find(document, path.parts()).is_none();
-            let target = place(document, path)?;
-            if missing {
-                *target = Value::Array(Vec::new());
-            }
-            match target {
-                Value::Array(list) => list.extend(elements.iter().cloned()),
-                other => return Err(not_a_list("$push", path, other)),
-            }
-        }
-        Operation::Pull(condition) => match find(document, path.parts()) {
-            None => {}
-            Some(Value::Array(list)) => list.retain(|element| !condition.holds(element)),
-            Some(other) => return Err(not_a_list("$pull", path, other)),
-        },
-    }
-    Ok(())
-}
-
-fn not_a_list(operator: &str, path: &Path, found: &Value) -> Error {
-    bad_query(format!("{operator}: the field '{path}' must be a list but holds {}", show(found)))
-}
-
-/// Whole numbers stay whole and widen to 64 bits where they must.
-fn sum(path: &Path, target: &Value, amount: &Value) -> Result<Value, Error> {
-    let whole = |value: &Value| match value {
-        Value::Int32(number) => Some(i64::from(*number)),
-        Value::Int64(number) => Some(*number),
-        _ => None,
-    };
-    let double = |value: &Value| match value {
-        Value::Double(number) => Some(*number),
-        value => whole(value).map(|number| number as f64),
-    };
-    if let (Some(left), Some(right)) = (whole(target), whole(amount)) {
-        let sum = left.checked_add(right).ok_or_else(|| {
-            bad_query(format!(
-                "$inc: the sum of {left} and {right} at '{path}' does not fit 64 bits"
-            ))
-        })?;
-        let narrow = matches!((target, amount), (Value::Int32(_), Value::Int32(_)));
-        return Ok(match i32::try_from(sum) {
-            Ok(sum) if narrow => Value::Int32(sum),
-            _ => Value::Int64(sum),
-        });
-    }
-    match (double(target), double(amount)) {
-        (Some(left), Some(right)) => Ok(Value::Double(left + right)),
-        _ => Err(bad_query(format!(
-            "$inc: cannot increment the field '{path}', which holds {}",
-            show(target)
-        ))),
-    }
 }

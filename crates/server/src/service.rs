@@ -2,7 +2,7 @@
 
 use crate::faults::Faults;
 use crate::inbox::Inbox;
-use api::{Call, Document, Error, Request, Value};
+use api::{Call, Document, Error, ModifyAction, Request, Value};
 use gateway::{Reply, ReplySink, Service};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,8 +66,28 @@ const VALUE_BYTES: usize = 48;
 fn request_bytes(request: &Request) -> usize {
     let of = match request {
         Request::Insert { documents, .. } => documents.iter().map(document_bytes).sum(),
-        Request::Search { filter, .. } | Request::Delete { filter, .. } => document_bytes(filter),
-        Request::Update { filter, changes, .. } => document_bytes(filter) + document_bytes(changes),
+        Request::Search { filter, .. }
+        | Request::Delete { filter, .. }
+        | Request::Count { filter, .. }
+        | Request::Distinct { filter, .. } => document_bytes(filter),
+        Request::Update { filter, changes, options, .. } => {
+            let filters = options.array_filters.iter().map(document_bytes).sum::<usize>();
+            document_bytes(filter) + document_bytes(changes) + filters
+        }
+        Request::Replace { filter, document, .. } => {
+            document_bytes(filter) + document_bytes(document)
+        }
+        Request::Modify { filter, action, options, .. } => {
+            let action = match action {
+                ModifyAction::Update { changes, array_filters, .. } => {
+                    let filters = array_filters.iter().map(document_bytes).sum::<usize>();
+                    document_bytes(changes) + filters
+                }
+                ModifyAction::Remove => 0,
+            };
+            document_bytes(filter) + action + options.fields.as_ref().map_or(0, document_bytes)
+        }
+        Request::Aggregate { pipeline, .. } => pipeline.iter().map(document_bytes).sum(),
         Request::Write { value, .. } | Request::Swap { value, .. } => value_bytes(value),
         Request::Cas { expected, value, .. } => value_bytes(expected) + value_bytes(value),
         _ => 0,

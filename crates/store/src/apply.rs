@@ -7,13 +7,11 @@ use crate::failure::{Failure, Fatal, Outcome, bad_request};
 use crate::keys;
 use crate::overlay::Overlay;
 use crate::references::References;
-use crate::search::find_all;
 use crate::store::Group;
 use crate::{pairs, validate};
 use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, Request, Schema, Value};
 use bson::doc;
-use query::Update;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -40,6 +38,8 @@ const DESTROYED_ROWS_PER_BATCH: usize = 1024;
 pub(crate) struct Applying<'a, V> {
     pub(crate) overlay: &'a mut Overlay<V>,
     pub(crate) state: &'a mut State,
+    /// The clock of the node that took the request, in milliseconds since 1970-01-01 UTC.
+    pub(crate) time_ms: u64,
     #[cfg(feature = "planted-bugs")]
     pub(crate) planted: Option<crate::PlantedBug>,
 }
@@ -53,10 +53,18 @@ impl<V: View> Applying<'_, V> {
             Request::Insert { collection, documents, list } => {
                 self.insert(collection, documents, *list)
             }
-            Request::Update { collection, filter, changes } => {
-                self.update(collection, filter, changes)
+            Request::Update { collection, filter, changes, options } => {
+                self.update(collection, filter, changes, options)
             }
-            Request::Delete { collection, filter } => self.delete(collection, filter),
+            Request::Replace { collection, filter, document, upsert } => {
+                self.replace(collection, filter, document, upsert)
+            }
+            Request::Modify { collection, filter, action, options } => {
+                self.modify(collection, filter, action, options)
+            }
+            Request::Delete { collection, filter, multi } => {
+                self.delete(collection, filter, *multi)
+            }
             Request::Write { key, value } => {
                 validate::check_key(key)?;
                 pairs::write(self.overlay, key, value)
@@ -72,6 +80,9 @@ impl<V: View> Applying<'_, V> {
             Request::Forget { reference } => self.state.references.forget(self.overlay, reference),
             Request::Describe { .. }
             | Request::Search { .. }
+            | Request::Count { .. }
+            | Request::Distinct { .. }
+            | Request::Aggregate { .. }
             | Request::Read { .. }
             | Request::Status { .. }
             | Request::Members
@@ -134,30 +145,7 @@ impl<V: View> Applying<'_, V> {
         ids.next().ok_or_else(|| bad_request("insert: there is no document").into())
     }
 
-    fn update(&mut self, name: &str, filter: &Document, changes: &Document) -> Outcome<Value> {
-        let collection = Arc::clone(self.state.catalog.get(name)?);
-        let update = Update::parse(changes)?;
-        let found = find_all(self.overlay, &collection, filter)?;
-        let mut writing = self.writing(&collection);
-        let changed = writing.update(found, &update)?;
-        let multikey = writing.multikey;
-        self.finish(&collection, &multikey, 0);
-        Ok(Value::Int64(changed))
-    }
-
-    fn delete(&mut self, name: &str, filter: &Document) -> Outcome<Value> {
-        let collection = Arc::clone(self.state.catalog.get(name)?);
-        let found = find_all(self.overlay, &collection, filter)?;
-        let mut writing = self.writing(&collection);
-        for found in &found {
-            writing.delete(found)?;
-        }
-        let count = found.len() as i64;
-        self.finish(&collection, &BTreeSet::new(), -count);
-        Ok(Value::Int64(count))
-    }
-
-    fn writing<'w>(&'w mut self, collection: &'w Collection) -> Writing<'w, V> {
+    pub(crate) fn writing<'w>(&'w mut self, collection: &'w Collection) -> Writing<'w, V> {
         Writing {
             overlay: self.overlay,
             collection,
@@ -168,7 +156,7 @@ impl<V: View> Applying<'_, V> {
     }
 
     /// What follows a change that went well: from here nothing is taken back.
-    fn finish(&mut self, collection: &Collection, multikey: &BTreeSet<u16>, added: i64) {
+    pub(crate) fn finish(&mut self, collection: &Collection, multikey: &BTreeSet<u16>, added: i64) {
         if added != 0 {
             let count = self.state.counts.entry(collection.number).or_default();
             *count = count.saturating_add_signed(added);

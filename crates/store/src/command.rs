@@ -1,6 +1,8 @@
 //! The log entry's payload: one write with its reference, in bytes (byte table in
 //! `docs/design/store-format.md`).
 
+mod changes;
+
 use crate::codec::{Reader, Writer};
 use api::{FieldSchema, FieldType, Reference, Request, Schema};
 
@@ -40,6 +42,8 @@ mod operation {
     pub(super) const SWAP: u8 = 7;
     pub(super) const CAS: u8 = 8;
     pub(super) const FORGET: u8 = 9;
+    pub(super) const REPLACE: u8 = 10;
+    pub(super) const MODIFY: u8 = 11;
     /// A request that is no write: it is refused when it is applied.
     pub(super) const REFUSED: u8 = 255;
 }
@@ -110,16 +114,31 @@ fn write_request(writer: &mut Writer, request: &Request) {
                 writer.document(document);
             }
         }
-        Request::Update { collection, filter, changes } => {
+        Request::Update { collection, filter, changes, options } => {
             writer.byte(operation::UPDATE);
             writer.string(collection);
             writer.document(filter);
             writer.document(changes);
+            changes::write_update_options(writer, options);
         }
-        Request::Delete { collection, filter } => {
+        Request::Replace { collection, filter, document, upsert } => {
+            writer.byte(operation::REPLACE);
+            writer.string(collection);
+            writer.document(filter);
+            writer.document(document);
+            changes::write_upsert(writer, upsert);
+        }
+        Request::Modify { collection, filter, action, options } => {
+            writer.byte(operation::MODIFY);
+            writer.string(collection);
+            writer.document(filter);
+            changes::write_modify(writer, action, options);
+        }
+        Request::Delete { collection, filter, multi } => {
             writer.byte(operation::DELETE);
             writer.string(collection);
             writer.document(filter);
+            writer.byte(u8::from(*multi));
         }
         Request::Write { key, value } => {
             writer.byte(operation::WRITE);
@@ -143,6 +162,9 @@ fn write_request(writer: &mut Writer, request: &Request) {
         }
         Request::Describe { .. }
         | Request::Search { .. }
+        | Request::Count { .. }
+        | Request::Distinct { .. }
+        | Request::Aggregate { .. }
         | Request::Read { .. }
         | Request::Status { .. }
         | Request::Members
@@ -175,10 +197,24 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
             collection: reader.string(COLLECTION)?,
             filter: reader.document(FILTER)?,
             changes: reader.document("changes")?,
+            options: changes::read_update_options(reader)?,
         },
+        operation::REPLACE => Request::Replace {
+            collection: reader.string(COLLECTION)?,
+            filter: reader.document(FILTER)?,
+            document: reader.document("a replacement")?,
+            upsert: changes::read_upsert(reader)?,
+        },
+        operation::MODIFY => {
+            let collection = reader.string(COLLECTION)?;
+            let filter = reader.document(FILTER)?;
+            let (action, options) = changes::read_modify(reader)?;
+            Request::Modify { collection, filter, action, options }
+        }
         operation::DELETE => Request::Delete {
             collection: reader.string(COLLECTION)?,
             filter: reader.document(FILTER)?,
+            multi: reader.flag("whether all are deleted")?,
         },
         operation::WRITE => {
             Request::Write { key: reader.string(KEY)?, value: reader.value(VALUE)? }

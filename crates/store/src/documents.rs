@@ -15,7 +15,6 @@ use crate::search::{Found, entry_id_key};
 use crate::validate;
 use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, Value};
-use query::Update;
 use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.
@@ -76,13 +75,17 @@ impl<V: View> Writing<'_, V> {
         Ok(())
     }
 
-    /// Updates all the documents and answers how many changed. All old entries go before the first
-    /// new one comes, so that only the outcome has to be unique, not each step to it.
-    pub(crate) fn update(&mut self, found: Vec<Found>, update: &Update) -> Outcome<i64> {
+    /// Changes all the documents and answers how many are others now. All old entries go before the
+    /// first new one comes, so that only the outcome has to be unique, not each step to it.
+    pub(crate) fn update(
+        &mut self,
+        found: Vec<Found>,
+        change: &mut dyn FnMut(&mut Document) -> Result<(), Error>,
+    ) -> Outcome<i64> {
         let mut changed = Vec::new();
         for found in found {
             let mut document = found.document.clone();
-            update.apply(&mut document)?;
+            change(&mut document)?;
             let bytes = self.encode(&document)?;
             if bytes == self.encode(&found.document)? {
                 continue;

@@ -13,7 +13,7 @@
 //! | `command` | the log entry's payload |
 //! | `validate` | what can be refused before it costs a log entry |
 //! | `store`, `apply` | entries to effects and answers |
-//! | `documents`, `schema` | changes to documents and their index entries |
+//! | `changes`, `documents`, `schema` | changes to documents and their index entries |
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
 //! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
@@ -31,6 +31,7 @@ pub mod keys;
 
 mod apply;
 mod catalog;
+mod changes;
 mod codec;
 mod command;
 mod documents;

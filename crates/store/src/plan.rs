@@ -188,7 +188,14 @@ fn bounds_of(test: &Test) -> Option<Bounds> {
             let shown = Value::from(doc! { "$in": values.clone() });
             Some(Bounds { kind: Kind::Values, intervals, shown })
         }
-        Test::In(..) | Test::Exists | Test::Regex(_) => None,
+        Test::In(..)
+        | Test::Exists
+        | Test::Regex(_)
+        | Test::Size(_)
+        | Test::Type(_)
+        | Test::Modulo { .. }
+        | Test::ElementFields(_)
+        | Test::ElementValue(_) => None,
     }
 }
 

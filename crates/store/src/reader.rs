@@ -9,7 +9,8 @@ use crate::search::Search;
 use crate::snapshot::Snapshot;
 use crate::store::{Meta, Shared};
 use crate::validate;
-use api::{Document, Error, Request, Value};
+use api::{Document, Error, Request, SearchOptions, Value};
+use query::{Distinct, Pipeline};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -75,6 +76,34 @@ impl<E: Engine> Reader<E> {
                 let catalog = self.catalog(&view)?;
                 search.run(&view, catalog.get(collection)?)
             }
+            Request::Count { collection, filter } => {
+                let options = SearchOptions { count: true, ..SearchOptions::default() };
+                let search = Search::parse(filter, &options)?;
+                search.run(&view, self.catalog(&view)?.get(collection)?)
+            }
+            Request::Distinct { collection, field, filter } => {
+                let options = SearchOptions::default();
+                let search = Search::parse(filter, &options)?;
+                let mut distinct = Distinct::new(field)?;
+                let catalog = self.catalog(&view)?;
+                search.for_each(&view, catalog.get(collection)?, &mut |document| {
+                    distinct.push(&document)?;
+                    Ok(true)
+                })?;
+                Ok(Value::Array(distinct.finish()))
+            }
+            Request::Aggregate { collection, pipeline } => {
+                let pipeline = Pipeline::parse(pipeline)?;
+                let options = prefix_options(&pipeline);
+                let search = Search::parse(&pipeline.prefix().filter, &options)?;
+                let catalog = self.catalog(&view)?;
+                let mut run = pipeline.run_after_prefix();
+                search.for_each(&view, catalog.get(collection)?, &mut |document| {
+                    run.push(document)
+                })?;
+                let documents = run.finish()?.into_iter().map(Value::Document);
+                Ok(Value::Array(documents.collect()))
+            }
             Request::Describe { collection: Some(name) } => {
                 let catalog = self.catalog(&view)?;
                 let collection = catalog.get(name)?;
@@ -106,5 +135,16 @@ impl<E: Engine> Reader<E> {
             *known = (version, Arc::clone(&catalog));
         }
         Ok(catalog)
+    }
+}
+
+/// What the first stages of a pipeline ask for, so that an index can answer it.
+pub(crate) fn prefix_options(pipeline: &Pipeline) -> SearchOptions {
+    let prefix = pipeline.prefix();
+    SearchOptions {
+        sort: prefix.sort.clone(),
+        limit: prefix.limit,
+        skip: prefix.skip,
+        ..SearchOptions::default()
     }
 }

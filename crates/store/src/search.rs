@@ -71,10 +71,10 @@ impl<'a> Search<'a> {
             Value::Int64(self.count(view, collection, &plan, &mut examined)?)
         } else {
             let found = self.find(view, collection, &plan, &mut examined)?;
-            let documents = found
-                .into_iter()
-                .map(|found| Value::Document(self.projection.apply(found.document)));
-            Value::Array(documents.collect())
+            let project = |found: Found| {
+                Ok(Value::Document(self.projection.apply(found.document, &self.filter)?))
+            };
+            Value::Array(found.into_iter().map(project).collect::<Result<_, Error>>()?)
         };
         if !self.options.explain {
             return Ok(returned);
@@ -92,6 +92,33 @@ impl<'a> Search<'a> {
             "documents_examined": examined.documents as i64,
             "returned": returned,
         }))
+    }
+
+    /// Calls `each` for every document found, until it answers false. Without a sort they come in the
+    /// order in which they are read, none is held.
+    pub(crate) fn for_each(
+        &self,
+        view: &impl View,
+        collection: &Collection,
+        each: &mut dyn FnMut(Document) -> Result<bool, Error>,
+    ) -> Outcome<()> {
+        let plan = plan(collection, &self.filter, self.options);
+        let mut examined = Examined::default();
+        if !self.sort.is_empty() && !plan.ordered {
+            for found in self.find(view, collection, &plan, &mut examined)? {
+                if !each(found.document)? {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let most = self.most_found();
+        let mut count = 0;
+        scan(view, collection, &plan, &self.filter, &mut examined, &mut |found| {
+            count += 1;
+            let wanted = count <= self.options.skip || each(found.document)?;
+            Ok(wanted && count < most)
+        })
     }
 
     fn count(
@@ -183,15 +210,15 @@ impl<'a> Search<'a> {
     }
 }
 
-/// All documents that the filter means, in the order of `_id`.
-pub(crate) fn find_all(
+/// The documents that the filter means, as the options say; in the order of `_id` if they name none.
+pub(crate) fn find(
     view: &impl View,
     collection: &Collection,
     filter: &Document,
+    options: &SearchOptions,
 ) -> Outcome<Vec<Found>> {
-    let options = SearchOptions::default();
-    let search = Search::parse(filter, &options)?;
-    let plan = plan(collection, &search.filter, &options);
+    let search = Search::parse(filter, options)?;
+    let plan = plan(collection, &search.filter, options);
     search.find(view, collection, &plan, &mut Examined::default())
 }
 
@@ -261,7 +288,7 @@ fn scan(
             examined.documents += 1;
             let document = decode(&row)?;
             let found = Found { id_key, document, size_bytes: row.len() };
-            if filter.matches(&found.document) && !each(found)? {
+            if filter.check(&found.document)? && !each(found)? {
                 return Ok(());
             }
         }

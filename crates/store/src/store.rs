@@ -3,14 +3,16 @@
 use crate::apply::{self, Applying, State};
 use crate::codec::{Reader as RowReader, Writer};
 use crate::command::{Command, DecodeError};
-use crate::engine::{Direction, Engine, View, ViewOf};
+use crate::engine::{Direction, Engine, EngineError, Rows, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
 use crate::keys;
 use crate::overlay::Overlay;
+use crate::pairs;
 use crate::reader::Reader;
 use crate::references::{Known, forgotten};
 use api::{Error, Reference, Value};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
@@ -248,6 +250,33 @@ impl<E: Engine> Store<E> {
         Ok(())
     }
 
+    /// How many collections there are, and how many documents in them.
+    pub fn documents(&self) -> (usize, u64) {
+        (self.state.catalog.collections.len(), self.state.counts.values().sum())
+    }
+
+    /// As [`Store::verify`], and reads every other row as well; `watch` is told now and then how many rows were read.
+    ///
+    /// # Errors
+    /// The first thing that does not agree, as damage.
+    pub fn verify_watched(&self, watch: &dyn Fn(u64)) -> Result<(), Fatal> {
+        let view = Watched { inner: self.engine.view(), rows: Cell::default(), watch };
+        apply::verify(&view, &self.state)?;
+        content_hash(&view, &self.state)?;
+        let (from, to) = keys::family_range(keys::family::PAIR);
+        for row in view.range(&from, &to, Direction::Forward) {
+            let (key, _) = row?;
+            let name = std::str::from_utf8(&key[1..]);
+            let name =
+                name.map_err(|_| Fatal::Damaged(format!("the key at {key:02x?} is no text")))?;
+            pairs::read(&view, name).map_err(|failure| match failure {
+                Failure::Fatal(fatal) => fatal,
+                Failure::Rejected(error) => Fatal::Damaged(error.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+
     /// The engine, for its own measures.
     pub fn engine(&self) -> &E {
         &self.engine
@@ -282,7 +311,7 @@ impl<E: Engine> Store<E> {
         if outcomes.is_empty() {
             return Ok(outcomes);
         }
-        self.applying(&mut overlay).sweep()?;
+        self.applying(&mut overlay, 0).sweep()?;
         let meta = Meta {
             applied_slot: self.state.applied_slot,
             catalog_version: self.state.catalog_version,
@@ -301,10 +330,15 @@ impl<E: Engine> Store<E> {
         Ok(outcomes)
     }
 
-    fn applying<'a>(&'a mut self, overlay: &'a mut Overlay<ViewOf<E>>) -> Applying<'a, ViewOf<E>> {
+    fn applying<'a>(
+        &'a mut self,
+        overlay: &'a mut Overlay<ViewOf<E>>,
+        time_ms: u64,
+    ) -> Applying<'a, ViewOf<E>> {
         Applying {
             overlay,
             state: &mut self.state,
+            time_ms,
             #[cfg(feature = "planted-bugs")]
             planted: self.planted,
         }
@@ -353,7 +387,7 @@ impl<E: Engine> Store<E> {
             }
             Known::New => {
                 overlay.savepoint();
-                let result = self.applying(overlay).run(&command.request);
+                let result = self.applying(overlay, command.time_ms).run(&command.request);
                 if let Err(Failure::Rejected(_)) = result {
                     overlay.roll_back();
                 }
@@ -370,6 +404,37 @@ impl<E: Engine> Store<E> {
 }
 
 /// Hashes every row of the logical content, each with its length, in key order.
+/// Rows between two words to who watches.
+const ROWS_PER_WORD: u64 = 4096;
+
+/// A view that tells how much was read through it.
+struct Watched<'w, V> {
+    inner: V,
+    rows: Cell<u64>,
+    watch: &'w dyn Fn(u64),
+}
+
+impl<V> Watched<'_, V> {
+    fn count(&self) {
+        let rows = self.rows.get() + 1;
+        self.rows.set(rows);
+        if rows.is_multiple_of(ROWS_PER_WORD) {
+            (self.watch)(rows);
+        }
+    }
+}
+
+impl<V: View> View for Watched<'_, V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.count();
+        self.inner.get(key)
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'_> {
+        Box::new(self.inner.range(from, to, direction).inspect(|_| self.count()))
+    }
+}
+
 fn content_hash(view: &impl View, state: &State) -> Result<ContentHash, Fatal> {
     let mut ranges = vec![
         keys::prefix_range(&keys::group()),

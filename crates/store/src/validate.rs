@@ -1,14 +1,14 @@
 //! Checks of a request that need no data, made before it costs a log entry.
 
-use crate::failure::{bad_request, too_large};
+use crate::failure::{bad_query, bad_request, too_large};
 use crate::search::Search;
 use api::limits::{
     DOCUMENT_BYTES_MAX, INDEXES_PER_COLLECTION_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NESTING_MAX,
     REFERENCE_CLIENT_BYTES_MAX,
 };
 use api::value::ID_FIELD;
-use api::{Document, Error, Request, Schema, Value};
-use query::{Filter, Update};
+use api::{Document, Error, ModifyAction, Request, Schema, SearchOptions, Upsert, Value};
+use query::{Distinct, Filter, Pipeline, Update};
 
 /// Checks everything about a request that does not depend on the store's content: names, sizes,
 /// nesting, the grammar of filters, updates and schemas.
@@ -42,18 +42,60 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             check_document("search: the filter", filter)?;
             Search::parse(filter, search).map(|_| ())
         }
-        Request::Update { collection, filter, changes } => {
+        Request::Update { collection, filter, changes, options } => {
             check_collection_name(collection)?;
-            let size = check_document("update: the filter", filter)?;
-            Filter::parse(filter)?;
-            let size = size + check_document("update: the changes", changes)?;
-            check_size("update: filter and changes together", size)?;
-            Update::parse(changes).map(|_| ())
+            let size = check_filter("update", filter)?
+                + check_changes("update", changes, &options.array_filters)?
+                + check_upsert("update", &options.upsert)?;
+            check_size("update: filter and changes together", size)
         }
-        Request::Delete { collection, filter } => {
+        Request::Replace { collection, filter, document, upsert } => {
             check_collection_name(collection)?;
-            check_document("delete: the filter", filter)?;
-            Filter::parse(filter).map(|_| ())
+            check_replacement(document)?;
+            let size = check_filter("replace", filter)?
+                + check_document("replace: the document", document)?
+                + check_upsert("replace", upsert)?;
+            check_size("replace: filter and document together", size)
+        }
+        Request::Modify { collection, filter, action, options } => {
+            check_collection_name(collection)?;
+            let search = SearchOptions {
+                sort: options.sort.clone(),
+                fields: options.fields.clone(),
+                ..SearchOptions::default()
+            };
+            Search::parse(filter, &search)?;
+            let mut size = check_filter("modify", filter)?;
+            if let Some(fields) = &options.fields {
+                size += check_document("modify: the fields", fields)?;
+            }
+            if let ModifyAction::Update { changes, upsert, array_filters, .. } = action {
+                size += check_changes("modify", changes, array_filters)?;
+                size += check_upsert("modify", upsert)?;
+            }
+            check_size("modify: filter and changes together", size)
+        }
+        Request::Delete { collection, filter, .. } => {
+            check_collection_name(collection)?;
+            check_filter("delete", filter).map(|_| ())
+        }
+        Request::Count { collection, filter } => {
+            check_collection_name(collection)?;
+            check_filter("count", filter).map(|_| ())
+        }
+        Request::Distinct { collection, field, filter } => {
+            check_collection_name(collection)?;
+            Distinct::new(field)?;
+            check_filter("distinct", filter).map(|_| ())
+        }
+        Request::Aggregate { collection, pipeline } => {
+            check_collection_name(collection)?;
+            let mut size = 0;
+            for stage in pipeline {
+                size += check_document("aggregate: a stage", stage)?;
+            }
+            check_size("aggregate: all stages together", size)?;
+            Pipeline::parse(pipeline).map(|_| ())
         }
         Request::Read { key, .. } => check_key(key),
         Request::Write { key, value } | Request::Swap { key, value } => {
@@ -81,6 +123,47 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         | Request::Member(_)
         | Request::Fault(_)
         | Request::Hello { .. } => Ok(()),
+    }
+}
+
+fn check_filter(operation: &str, filter: &Document) -> Result<usize, Error> {
+    let size = check_document(&format!("{operation}: the filter"), filter)?;
+    Filter::parse(filter)?;
+    Ok(size)
+}
+
+fn check_changes(
+    operation: &str,
+    changes: &Document,
+    array_filters: &[Document],
+) -> Result<usize, Error> {
+    let mut size = check_document(&format!("{operation}: the changes"), changes)?;
+    for filter in array_filters {
+        size += check_document(&format!("{operation}: an array filter"), filter)?;
+    }
+    Update::parse(changes, array_filters)?;
+    Ok(size)
+}
+
+fn check_upsert(operation: &str, upsert: &Upsert) -> Result<usize, Error> {
+    match upsert {
+        Upsert::Insert { new_id: Some(id) } => {
+            check_value(&format!("{operation}: the new _id"), id)
+        }
+        Upsert::Insert { new_id: None } => Err(bad_request(format!(
+            "{operation}: no _id was drawn for a document that the upsert may insert"
+        ))),
+        Upsert::No => Ok(0),
+    }
+}
+
+/// A replacement has fields, no operators.
+pub(crate) fn check_replacement(document: &Document) -> Result<(), Error> {
+    match document.keys().find(|name| name.starts_with('$')) {
+        Some(operator) => Err(bad_query(format!(
+            "replace: the new document has a field {operator:?}; operators belong to update"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -166,7 +166,8 @@ fn old_values_leave_the_index(bug: Option<PlantedBug>) -> bool {
     run(&mut store, Request::Create { collection: "c".into(), schema: fields }).expect("created");
     run(&mut store, insert("c", doc! { "_id": 1, "age": 1 })).expect("inserted");
     run(&mut store, update("c", doc! {}, doc! { "age": 2 })).expect("updated");
-    run(&mut store, Request::Delete { collection: "c".into(), filter: doc! {} }).expect("deleted");
+    run(&mut store, Request::Delete { collection: "c".into(), filter: doc! {}, multi: true })
+        .expect("deleted");
     let (filter, search) = (doc! { "age": 1 }, SearchOptions::default());
     let search = Request::Search { collection: "c".into(), filter, search };
     let empty = Value::Array(Vec::new());

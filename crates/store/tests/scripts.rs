@@ -160,12 +160,12 @@ fn parse(text: &str) -> Request {
             let search = parts.get(3).map_or_else(SearchOptions::default, parse_options);
             Request::Search { collection: string(1), filter: document(part(2)), search }
         }
-        "update" => Request::Update {
-            collection: string(1),
-            filter: document(part(2)),
-            changes: document(part(3)),
-        },
-        "delete" => Request::Delete { collection: string(1), filter: document(part(2)) },
+        "update" | "replace" | "modify" | "delete" | "count" | "distinct" | "aggregate" => {
+            let list = Value::Array(parts.into_iter().map(value).collect());
+            let mut request = api::parse::call_from_value(list).expect("a request").request;
+            request.draw_ids(&mut || Value::String("drawn".to_owned()));
+            request
+        }
         "read" => Request::Read { key: string(1), empty_if_absent: parts.len() > 2 },
         "write" => Request::Write { key: string(1), value: value(part(2)) },
         "swap" => Request::Swap { key: string(1), value: value(part(2)) },

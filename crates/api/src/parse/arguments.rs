@@ -100,6 +100,14 @@ impl Arguments {
         Ok((documents, list))
     }
 
+    /// A list of objects.
+    pub(super) fn list_of_documents(&mut self) -> Result<Vec<Document>, Error> {
+        match self.documents()? {
+            (documents, true) => Ok(documents),
+            (_, false) => Err(self.wrong("a list of objects", "object")),
+        }
+    }
+
     /// Any value.
     pub(super) fn value(&mut self) -> Result<Value, Error> {
         let value = self.next()?;

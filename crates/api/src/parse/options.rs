@@ -53,7 +53,7 @@ impl OptionReader {
         }
     }
 
-    fn text(&mut self, name: &'static str) -> Result<Option<String>, Error> {
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<String>, Error> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -124,7 +124,7 @@ impl OptionReader {
         ))
     }
 
-    fn wrong(&self, name: &str, expected: &str, value: &Value) -> Error {
+    pub(super) fn wrong(&self, name: &str, expected: &str, value: &Value) -> Error {
         Error::new(
             ErrorCode::BadRequest,
             format!("{}: option {name} must be {expected}, got {}", self.operation, got(value)),
@@ -134,7 +134,15 @@ impl OptionReader {
 
 /// Reads of the store take a level; `status` and `members` are about the node that is asked.
 fn has_level(request: &Request) -> bool {
-    matches!(request, Request::Describe { .. } | Request::Search { .. } | Request::Read { .. })
+    matches!(
+        request,
+        Request::Describe { .. }
+            | Request::Search { .. }
+            | Request::Count { .. }
+            | Request::Distinct { .. }
+            | Request::Aggregate { .. }
+            | Request::Read { .. }
+    )
 }
 
 fn whole_number(value: &Value) -> Option<u64> {

@@ -5,7 +5,7 @@ use crate::budget::Charge;
 use crate::refuse::close;
 use crate::{Reply, Service, Settings};
 use api::frame::{self, Decoder, LengthField};
-use api::value::{Document, ID_FIELD};
+use api::value::Document;
 use api::{Call, Error, ErrorCode, Request, Value, json, parse};
 use std::future::poll_fn;
 use std::io;
@@ -183,9 +183,8 @@ where
             self.hello(frame_length_bytes);
             return;
         }
-        if let Request::Insert { documents, .. } = &mut call.request {
-            assign_ids(documents, &self.settings);
-        }
+        // Before the request goes through the log, so that every replica stores the same.
+        call.request.draw_ids(&mut || (self.settings.ids)().into());
         let ticket = self.answers.open();
         self.service.start(call, Reply::new(Arc::<Answers>::clone(&self.answers), ticket));
     }
@@ -413,18 +412,6 @@ impl Output {
         frame::encode(length_field, &mut self.bytes, |out| {
             json::write_reply(result, length_field.payload_bytes_max(), out)
         })
-    }
-}
-
-/// Gives every document without an `_id` one, as its first field. It happens before the request goes
-/// through the log, so that every replica stores the same.
-fn assign_ids(documents: &mut [Document], settings: &Settings) {
-    for document in documents {
-        if !document.contains_key(ID_FIELD) {
-            let fields = std::mem::take(document);
-            document.insert(ID_FIELD, (settings.ids)());
-            document.extend(fields);
-        }
     }
 }
 

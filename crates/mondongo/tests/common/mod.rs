@@ -85,7 +85,7 @@ impl State {
                 let found = documents.iter().filter(|document| matches(document, &filter));
                 Value::Array(found.cloned().map(Value::Document).collect())
             }
-            Request::Update { collection, filter, changes } => {
+            Request::Update { collection, filter, changes, .. } => {
                 let documents = &mut self.collection(&collection)?.1;
                 let mut count = 0;
                 for document in documents.iter_mut().filter(|document| matches(document, &filter)) {
@@ -94,7 +94,7 @@ impl State {
                 }
                 Value::Int64(count)
             }
-            Request::Delete { collection, filter } => {
+            Request::Delete { collection, filter, .. } => {
                 let documents = &mut self.collection(&collection)?.1;
                 let before = documents.len();
                 documents.retain(|document| !matches(document, &filter));

@@ -9,7 +9,7 @@ use super::history::{Clock, Notes, operation};
 use super::raw::RawClient;
 use super::{PATIENCE, same};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use api::{Document, ErrorCode, Request, Schema, Value};
+use api::{Document, ErrorCode, Request, Schema, UpdateOptions, Value};
 use client::{Client, Options};
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -337,6 +337,7 @@ fn draw(shared: &Shared, rng: &mut Rng, client: &str, number: u64) -> Next {
                 collection: shared.counters(),
                 filter: Document::from_iter([("_id".to_owned(), Value::from(client))]),
                 changes: Document::from_iter([("$inc".to_owned(), Value::Document(one))]),
+                options: UpdateOptions::default(),
             };
             Next { request, key: None, inserted: None }
         }

@@ -4,6 +4,7 @@ mod crashes;
 mod damage;
 mod disks;
 mod faults;
+mod folders;
 mod group;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -3,7 +3,9 @@
 
 pub mod snapshot;
 
-use api::{Document, Error, FieldSchema, FieldType, Reference, Request, Schema, Value};
+use api::{
+    Document, Error, FieldSchema, FieldType, Reference, Request, Schema, UpdateOptions, Value,
+};
 use bson::doc;
 use store::{Command, Effect, Engine, Entry, Outcome, Store};
 
@@ -42,7 +44,12 @@ pub fn insert(collection: &str, document: Document) -> Request {
 }
 
 pub fn update(collection: &str, filter: Document, changes: Document) -> Request {
-    Request::Update { collection: collection.to_owned(), filter, changes }
+    Request::Update {
+        collection: collection.to_owned(),
+        filter,
+        changes,
+        options: UpdateOptions::default(),
+    }
 }
 
 pub fn write(key: &str, value: impl Into<Value>) -> Request {
@@ -129,7 +136,7 @@ fn random_request(dice: &mut Dice, slot: u64) -> Request {
             list: true,
         },
         44..60 => update_request(dice, collection),
-        60..68 => Request::Delete { collection, filter: random_filter(dice) },
+        60..68 => Request::Delete { collection, filter: random_filter(dice), multi: true },
         68..80 => write(&format!("k{}", dice.below(20)), random_value(dice)),
         80..88 => Request::Swap { key: format!("k{}", dice.below(20)), value: random_value(dice) },
         88..94 => Request::Cas {
@@ -156,7 +163,12 @@ fn update_request(dice: &mut Dice, collection: String) -> Request {
         4 => doc! { "$push": { "tags": random_value(dice) } },
         _ => doc! { "$pull": { "tags": random_value(dice) } },
     };
-    Request::Update { collection, filter: random_filter(dice), changes }
+    Request::Update {
+        collection,
+        filter: random_filter(dice),
+        changes,
+        options: UpdateOptions::default(),
+    }
 }
 
 pub fn random_document(dice: &mut Dice) -> Document {
