@@ -5,8 +5,11 @@ use crate::connection::{Connection, Trouble};
 use crate::members::Members;
 use crate::references::{InUse, References};
 use api::{Call, Error, ErrorCode, Request, Value};
+use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::io::DuplexStream;
 use tokio::time::{Instant, timeout_at};
 
 /// How patient a [`Client`] is.
@@ -45,13 +48,27 @@ pub struct Client {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// Opens streams to a node within this process.
+type Dial = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
+
 struct Shared {
     options: Options,
+    /// None: nodes are reached over the network.
+    dial: Option<Dial>,
     references: Arc<References>,
     members: Mutex<Members>,
     /// Held while connecting, so that many calls that lost their connection make one new one.
     current: tokio::sync::Mutex<Current>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .field("references", &self.references)
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,16 +99,36 @@ impl Client {
         if members.is_empty() {
             return Err(Error::new(ErrorCode::BadRequest, "no member to connect to was named"));
         }
-        let client = Client {
+        let client = Client::new(members, options, None);
+        client.connection().await?;
+        Ok(client)
+    }
+
+    /// A client of a node within this process, which is called `name` in messages; `dial` opens a stream to it that
+    /// speaks the native protocol. No other node is learnt of.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Down`] if it cannot be reached.
+    pub async fn within(
+        name: &str,
+        options: Options,
+        dial: impl Fn() -> io::Result<DuplexStream> + Send + Sync + 'static,
+    ) -> Result<Client, Error> {
+        let client = Client::new(&[name.to_string()], options, Some(Arc::new(dial)));
+        client.connection().await?;
+        Ok(client)
+    }
+
+    fn new(members: &[String], options: Options, dial: Option<Dial>) -> Client {
+        Client {
             shared: Arc::new(Shared {
                 options,
+                dial,
                 references: References::new(),
                 members: Mutex::new(Members::new(members)),
                 current: tokio::sync::Mutex::default(),
             }),
-        };
-        client.connection().await?;
-        Ok(client)
+        }
     }
 
     /// The addresses under which the group is known to this client.
@@ -239,10 +276,8 @@ impl Client {
         for step in 0..addresses.len() {
             let position = (current.next + step) % addresses.len();
             let address = &addresses[position];
-            let opening = tokio::time::timeout(
-                self.shared.options.connect_timeout,
-                Connection::open(address),
-            );
+            let opening =
+                tokio::time::timeout(self.shared.options.connect_timeout, self.open(address));
             match opening.await {
                 Ok(Ok(connection)) => {
                     let connection = Arc::new(connection);
@@ -259,6 +294,12 @@ impl Client {
             ErrorCode::Down,
             format!("cannot reach any of {} ({})", addresses.join(", "), failures.join("; ")),
         ))
+    }
+
+    async fn open(&self, address: &str) -> io::Result<Connection> {
+        let Some(dial) = &self.shared.dial else { return Connection::open(address).await };
+        let (input, output) = tokio::io::split(dial()?);
+        Connection::over(input, output, address).await
     }
 
     /// Turns to the next member, unless another call did so already. A connection that still works is
@@ -290,6 +331,9 @@ impl Client {
 
     /// Asks a node that was just connected for the members of its group, beside other work.
     fn learn_members(&self, connection: &Arc<Connection>) {
+        if self.shared.dial.is_some() {
+            return;
+        }
         let (shared, connection) = (Arc::downgrade(&self.shared), Arc::clone(connection));
         tokio::spawn(async move {
             let call = Call { request: Request::Members, options: api::Options::default() };

@@ -5,9 +5,8 @@ use api::frame::{self, Decoder, LengthField};
 use api::{Call, Error, ErrorCode, Options, Request, Value, json};
 use std::collections::VecDeque;
 use std::io;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most requests that wait to be written.
@@ -43,13 +42,26 @@ struct Outgoing {
 impl Connection {
     /// Connects and agrees on long frames.
     pub(crate) async fn open(address: &str) -> io::Result<Connection> {
-        let mut stream = TcpStream::connect(address).await?;
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let (input, output) = stream.into_split();
+        Connection::over(input, output, address).await
+    }
+
+    /// Agrees on long frames over a stream of any kind to the node called `address`.
+    pub(crate) async fn over<I, O>(
+        mut input: I,
+        mut output: O,
+        address: &str,
+    ) -> io::Result<Connection>
+    where
+        I: AsyncRead + Send + Unpin + 'static,
+        O: AsyncWrite + Send + Unpin + 'static,
+    {
         let mut decoder = Decoder::new(LengthField::Short);
-        greet(&mut stream, &mut decoder).await?;
+        greet(&mut input, &mut output, &mut decoder).await?;
         decoder.set_length_field(LengthField::Long);
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
-        let (input, output) = stream.into_split();
         let task = Task { input, output, decoder, queued, waiting: VecDeque::new() };
         let peer = address.to_string();
         tokio::spawn(async move {
@@ -79,7 +91,11 @@ impl Connection {
 }
 
 /// Sends `hello` and reads its answer.
-async fn greet(stream: &mut TcpStream, decoder: &mut Decoder) -> io::Result<()> {
+async fn greet(
+    input: &mut (impl AsyncRead + Unpin),
+    output: &mut (impl AsyncWrite + Unpin),
+    decoder: &mut Decoder,
+) -> io::Result<()> {
     let hello =
         Call { request: Request::Hello { frame_length_bytes: 4 }, options: Options::default() };
     let mut bytes = Vec::new();
@@ -88,7 +104,7 @@ async fn greet(stream: &mut TcpStream, decoder: &mut Decoder) -> io::Result<()> 
         Ok(())
     })
     .map_err(io::Error::other)?;
-    stream.write_all(&bytes).await?;
+    output.write_all(&bytes).await?;
     loop {
         if let Some(payload) = decoder.next().map_err(io::Error::other)? {
             let reply = json::parse_reply(payload)
@@ -96,23 +112,23 @@ async fn greet(stream: &mut TcpStream, decoder: &mut Decoder) -> io::Result<()> 
             return reply.map(|_| ()).map_err(io::Error::other);
         }
         decoder.buffer_mut().reserve(READ_BYTES);
-        if stream.read_buf(decoder.buffer_mut()).await? == 0 {
+        if input.read_buf(decoder.buffer_mut()).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
 /// The task behind a connection. When it ends, whoever waits for an answer learns that none comes.
-struct Task {
-    input: OwnedReadHalf,
-    output: OwnedWriteHalf,
+struct Task<I, O> {
+    input: I,
+    output: O,
     decoder: Decoder,
     queued: mpsc::Receiver<Outgoing>,
     /// Who waits for the next answers, in order.
     waiting: VecDeque<oneshot::Sender<Result<Value, Error>>>,
 }
 
-impl Task {
+impl<I: AsyncRead + Unpin, O: AsyncWrite + Unpin> Task<I, O> {
     async fn run(mut self) -> io::Result<()> {
         let mut batch = Vec::new();
         let (mut bytes, mut written): (Vec<u8>, usize) = (Vec::new(), 0);

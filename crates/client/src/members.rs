@@ -5,7 +5,8 @@ use api::Value;
 /// Most addresses that are remembered; what a node reports beyond it is ignored.
 const MEMBERS_MAX: usize = 64;
 
-/// The addresses that the user gave, then those that nodes reported.
+/// The addresses that the user gave, then those that nodes reported. The one given first is tried first, the
+/// others in an order of this client's own: the clients of a node that fails spread over all the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Members {
     addresses: Vec<String>,
@@ -19,6 +20,9 @@ impl Members {
             if !addresses.contains(address) {
                 addresses.push(address.clone());
             }
+        }
+        if let [_, others @ ..] = &mut addresses[..] {
+            fastrand::shuffle(others);
         }
         Members { given: addresses.len(), addresses }
     }

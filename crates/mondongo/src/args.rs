@@ -1,9 +1,13 @@
 //! The command line (spec §2).
 
 use crate::demo::DemoArguments;
+use crate::export::ExportArguments;
+use crate::import::ImportArguments;
+use crate::log::LogArguments;
 use crate::member::MemberArguments;
 use crate::serve::ServeArguments;
 use crate::status::StatusArguments;
+use crate::verify::VerifyArguments;
 use clap::{Args, Parser, Subcommand};
 
 /// MondongoDB: a replicated, fault-tolerant document and key-value store.
@@ -19,7 +23,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run a node that serves the store in a folder
     Serve(ServeArguments),
-    /// Talk to a group of nodes: a prompt, or commands from -c or a pipe
+    /// Talk to a group of nodes, or open a folder without a server: a prompt, or commands from -c or a pipe
     Cli(CliArguments),
     /// Show the role and progress of every node of a group
     Status(StatusArguments),
@@ -27,14 +31,22 @@ pub(crate) enum Command {
     Member(MemberArguments),
     /// Start a group of nodes in one folder and open the prompt
     Demo(DemoArguments),
+    /// Put the documents of a file, JSON lines or CSV, into a collection
+    Import(ImportArguments),
+    /// Write the documents of a collection into a file, as JSON lines or CSV
+    Export(ExportArguments),
+    /// Check the folder of a node that does not run: log, store, indexes, and what belongs together
+    Verify(VerifyArguments),
+    /// Show what the log in a node's folder says
+    Log(LogArguments),
 }
 
 /// Talk to a group of nodes.
 #[derive(Debug, Args)]
 #[command(after_long_help = CLI_HELP)]
 pub(crate) struct CliArguments {
-    /// Members of the group, any of them: HOST:PORT[,HOST:PORT…]; or the word help
-    #[arg(value_name = "HOST:PORT[,HOST:PORT…]")]
+    /// Members of the group, any of them: HOST:PORT[,HOST:PORT…]; or a folder that no server holds; or the word help
+    #[arg(value_name = "HOST:PORT[,HOST:PORT…]|FOLDER")]
     pub(crate) members: String,
 
     /// Run this command instead of opening the prompt; may be given several times
@@ -59,4 +71,5 @@ Examples:
   mondongo cli localhost:8000
   mondongo cli localhost:8000,localhost:8001 -c 'search users age>10'
   mondongo cli localhost:8000 --json < commands.txt
+  mondongo cli db                         (the folder db, without a server)
   mondongo cli help";

@@ -1,4 +1,4 @@
-//! `mondongo cli`: the prompt, and commands from `-c` or a pipe (spec D3).
+//! `mondongo cli`: the prompt, and commands from `-c` or a pipe (spec D3, D4).
 
 mod completion;
 mod language;
@@ -7,11 +7,13 @@ mod render;
 mod request;
 mod session;
 
+pub(crate) use request::typed_text;
+
 use crate::args::CliArguments;
-use client::Client;
+use crate::target::Target;
+use server::Access;
 use session::{Session, Verdict};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Exit status for wrong arguments, as clap's.
@@ -23,14 +25,14 @@ pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
         print!("{}", render::HELP);
         return ExitCode::SUCCESS;
     }
-    let members = match parse_members(&arguments.members) {
-        Ok(members) => members,
+    let target = match Target::parse(&arguments.members) {
+        Ok(target) => target,
         Err(message) => {
             eprintln!("error: {message}");
             return ExitCode::from(WRONG_ARGUMENTS);
         }
     };
-    match talk(&members, arguments) {
+    match talk(&target, arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // Whoever read the output wanted no more of it.
@@ -43,19 +45,38 @@ pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
 }
 
 /// Whether every command succeeded.
-fn talk(members: &[String], arguments: &CliArguments) -> io::Result<bool> {
+fn talk(target: &Target, arguments: &CliArguments) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = runtime
-        .block_on(Client::connect(members, client::Options::default()))
-        .map_err(|error| io::Error::other(error.message))?;
-    let mut session = Session::new(client, arguments.json);
+    let reached = target.reach(&runtime).map_err(io::Error::other)?;
+    let mut session = Session::new(reached.client.clone(), arguments.json);
+    match &reached.access {
+        Some(Access::Full { is_new: true }) => {
+            eprintln!("{} is new: a group of one", arguments.members);
+        }
+        Some(Access::ReadOnly { reason }) => {
+            eprintln!("{} can only be read: {reason}", arguments.members);
+            session.read_locally();
+        }
+        Some(Access::Full { is_new: false }) | None => {}
+    }
+    let ran = run_session(&runtime, session, arguments);
+    let closed = reached.close(runtime).map_err(io::Error::other);
+    let all_succeeded = ran?;
+    closed.map(|()| all_succeeded)
+}
+
+fn run_session(
+    runtime: &tokio::runtime::Runtime,
+    mut session: Session,
+    arguments: &CliArguments,
+) -> io::Result<bool> {
     if !arguments.commands.is_empty() {
         let lines = arguments.commands.iter().map(|command| Ok(command.clone()));
-        run_lines(&runtime, &mut session, lines)
+        run_lines(runtime, &mut session, lines)
     } else if io::stdin().is_terminal() {
-        prompt::run(&runtime, &mut session).map(|()| true)
+        prompt::run(runtime, &mut session).map(|()| true)
     } else {
-        run_lines(&runtime, &mut session, io::stdin().lock().lines())
+        run_lines(runtime, &mut session, io::stdin().lock().lines())
     }
 }
 
@@ -84,42 +105,4 @@ fn run_lines(
         }
     }
     Ok(all_succeeded)
-}
-
-fn parse_members(text: &str) -> Result<Vec<String>, String> {
-    let members: Vec<String> = text.split(',').map(|member| member.trim().to_string()).collect();
-    for member in &members {
-        let port = member.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            continue;
-        }
-        if Path::new(member).is_dir() {
-            return Err(format!(
-                "{member} is a folder, and a folder without a server cannot be opened in this \
-                 version yet; serve it (mondongo serve {member} localhost:8000) and connect to that"
-            ));
-        }
-        return Err(format!("{member:?} is no address: write HOST:PORT, as in localhost:8000"));
-    }
-    Ok(members)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_members;
-
-    #[test]
-    fn members_are_addresses() {
-        let members = parse_members("localhost:8000, [::1]:8001").expect("addresses");
-        assert_eq!(members, ["localhost:8000", "[::1]:8001"]);
-        for text in
-            ["localhost", ":8000", "localhost:", "localhost:0", "localhost:99999", "a:1,", ""]
-        {
-            let message = parse_members(text).expect_err(text);
-            assert!(message.contains("no address"), "{message}");
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        let message = parse_members(&folder.path().display().to_string()).expect_err("a folder");
-        assert!(message.contains("is a folder"), "{message}");
-    }
 }

@@ -170,7 +170,7 @@ fn start_log() -> Result<(), String> {
 
 /// Ends the process at the first panic, whichever thread it is in: nobody knows what the others would
 /// do without it.
-fn die_of_defects() {
+pub(crate) fn die_of_defects() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);

@@ -83,7 +83,8 @@ impl<D: Disk> Journal<D> {
         options: Options,
     ) -> Result<(Journal<D>, Recovered, Recovery), JournalError> {
         let mut index = Index::default();
-        let opened = Log::open(disk, options, |position, bytes| index.add(position, bytes));
+        let opened =
+            Log::open(disk, options, |position, bytes| index.add(position, bytes).map(drop));
         let (log, recovery) = opened?;
         index.finish()?;
         let (promised, decided) = (index.promised, index.decided);
@@ -240,9 +241,9 @@ const GAP_SLOTS_MAX: u64 = 1 << 24;
 
 /// Where everything is.
 #[derive(Default)]
-struct Index {
+pub(crate) struct Index {
     /// A snapshot stands for the slots up to here.
-    floor: Slot,
+    pub(crate) floor: Slot,
     /// The membership that governs after `floor`, and its slot.
     membership: (Slot, Membership),
     /// Where the last base is.
@@ -253,15 +254,15 @@ struct Index {
     /// 0: not met yet, in the remains of a cut log.
     positions: VecDeque<u64>,
     memberships: BTreeMap<Slot, Membership>,
-    promised: Ballot,
-    decided: Slot,
+    pub(crate) promised: Ballot,
+    pub(crate) decided: Slot,
     /// The log is being read and begins in the middle. A base that says what stood before is still to come: the
     /// last one, for earlier ones may be in what is left of the log, and entries between the two be gone.
     is_headless: bool,
 }
 
 impl Index {
-    fn last(&self) -> Slot {
+    pub(crate) fn last(&self) -> Slot {
         match self.positions.len() as u64 {
             0 => self.floor,
             count => Slot(self.first.0 + count - 1),
@@ -274,20 +275,21 @@ impl Index {
     }
 
     /// The membership that governs after `slot`, and its own slot.
-    fn membership_at(&self, slot: Slot) -> (Slot, Membership) {
+    pub(crate) fn membership_at(&self, slot: Slot) -> (Slot, Membership) {
         match self.memberships.range(..=slot).next_back() {
             Some((slot, membership)) => (*slot, membership.clone()),
             None => self.membership.clone(),
         }
     }
 
-    fn add(&mut self, position: Position, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn add(&mut self, position: Position, bytes: &[u8]) -> Result<Record, String> {
         let record = decode_record(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
         const FIRST_SEGMENT: u32 = 1;
         if self.is_empty() && position.segment > FIRST_SEGMENT {
             self.is_headless = true;
         }
-        self.note(position, &record)
+        self.note(position, &record)?;
+        Ok(record)
     }
 
     fn is_empty(&self) -> bool {
@@ -367,7 +369,7 @@ impl Index {
     }
 
     /// All is read: checks that it makes a whole.
-    fn finish(&mut self) -> Result<(), JournalError> {
+    pub(crate) fn finish(&mut self) -> Result<(), JournalError> {
         let begins = self.positions.is_empty() || self.first == self.floor.next();
         let lacks_base = self.is_headless && self.base_position == 0;
         if lacks_base || !begins || self.decided > self.last() {

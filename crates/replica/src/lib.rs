@@ -14,13 +14,15 @@
 //! - **Joining** is a wish sent to any member until the log says that it came true.
 //!
 //! [`Journal`] keeps the core's records in a [`wal::Log`], and [`start`] brings log and store back to
-//! one state after a crash.
+//! one state after a crash. [`examine`] reads the log of a node that does not run.
 //!
 //! Invariant: only entries that are durable in this node's own log are applied, so the store never
 //! knows more than the log (checked at start).
 
+mod builds;
 mod bytes;
 mod changes;
+mod examine;
 mod journal;
 mod message;
 mod node;
@@ -31,6 +33,7 @@ mod status;
 mod writes;
 
 pub use crate::bytes::{decode_peer_message, encode_peer_message};
+pub use crate::examine::{Examined, examine};
 pub use crate::journal::{Journal, JournalError, Recovered};
 pub use crate::message::PeerMessage;
 pub use crate::node::{Config, Effect, Input, Output, PlantedBug, Replica, RequestId};

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -147,6 +148,19 @@ impl Connections {
         };
         if let Err(error) = ended {
             tracing::debug!(%from, %error, "connection ended");
+        }
+    }
+}
+
+impl Connections {
+    /// Serves a client in this process until it leaves. What comes over `stream` is the native protocol.
+    pub(crate) async fn serve_local(self: Arc<Self>, stream: DuplexStream) {
+        let mut counted = Counted::new(&self.count);
+        counted.is_client();
+        let settings = Arc::clone(&self.settings);
+        let served = gateway::native::serve(stream, &[], self.service.clone(), settings);
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "a connection within the process ended");
         }
     }
 }

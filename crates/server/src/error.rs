@@ -64,6 +64,14 @@ pub enum ServerError {
         /// Who holds it, as it says itself.
         holder: String,
     },
+    /// The folder cannot be opened without a server.
+    #[error("the folder {path} cannot be opened without a server: {reason}", path = path.display())]
+    NotLocal {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The folder holds something else than a node.
     #[error(
         "the folder {path} holds {found:?} but no identity.json: it is not the folder of a node; \

@@ -28,11 +28,11 @@ use std::path::{Path, PathBuf};
 /// The version of the folder's layout and of `identity.json`.
 pub const FORMAT_VERSION: u64 = 2;
 
-const IDENTITY: &str = "identity.json";
+pub(crate) const IDENTITY: &str = "identity.json";
 const IDENTITY_NEW: &str = "identity.json.new";
 const LOCK: &str = "lock";
-const MEMBERS: &str = "members.json";
-const START_OVER: &str = "start-over.json";
+pub(crate) const MEMBERS: &str = "members.json";
+pub(crate) const START_OVER: &str = "start-over.json";
 const STORES: &str = "stores.json";
 
 /// A group's name: random, drawn by its founder.
@@ -306,6 +306,53 @@ impl Folder {
     }
 }
 
+/// Who the node of the folder at `path` is, without taking the folder.
+///
+/// # Errors
+/// [`ServerError::NotANode`] if there is none; else as [`Folder::identity`].
+pub(crate) fn identity_of(path: &Path) -> Result<Identity, ServerError> {
+    let file = path.join(IDENTITY);
+    match fs::read_to_string(&file) {
+        Ok(text) => Identity::from_json(path, &text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(ServerError::Identity { path: file, reason: "it is no text".into() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_dir() => {
+            refuse_foreign(path)?;
+            Err(ServerError::NotANode {
+                path: path.to_path_buf(),
+                found: "nothing of a node".into(),
+            })
+        }
+        Err(error) => Err(folder_error("read", &file)(error)),
+    }
+}
+
+/// Holds the folder of a node that is only looked at: the lock is taken if there is one, and nothing is written.
+///
+/// # Errors
+/// [`ServerError::InUse`], [`ServerError::Folder`].
+pub(crate) fn hold_still(path: &Path) -> Result<Option<File>, ServerError> {
+    let lock = path.join(LOCK);
+    let mut file = match File::open(&lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(folder_error("open", &lock)(error)),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(in_use(path, &mut file)),
+        Err(fs::TryLockError::Error(error)) => Err(folder_error("lock", &lock)(error)),
+    }
+}
+
+fn in_use(folder: &Path, lock: &mut File) -> ServerError {
+    let mut holder = String::new();
+    // What cannot be read is not told.
+    let _ = lock.read_to_string(&mut holder);
+    ServerError::InUse { path: folder.to_path_buf(), holder: holder.trim().to_string() }
+}
+
 /// Writes a file of the folder as a whole: after a crash the old or the new one is there.
 ///
 /// # Errors
@@ -384,13 +431,7 @@ fn lock(folder: &Path, purpose: &str) -> Result<File, ServerError> {
     let mut file = opened.map_err(folder_error("open", &path))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // What cannot be read is not told.
-            let _ = file.read_to_string(&mut holder);
-            let holder = holder.trim().to_string();
-            return Err(ServerError::InUse { path: folder.to_path_buf(), holder });
-        }
+        Err(fs::TryLockError::WouldBlock) => return Err(in_use(folder, &mut file)),
         Err(fs::TryLockError::Error(error)) => return Err(folder_error("lock", &path)(error)),
     }
     let mut write = || {

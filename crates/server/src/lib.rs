@@ -12,6 +12,9 @@
 //! | snapshot | reads snapshots of the store for others, takes one in beside the store | its queue |
 //! | spare | now and then, for a moment: prepares a segment of the log | |
 //!
+//! [`run_local`] runs the same node for clients within the process alone; [`inspect`] reads the folder of a node that
+//! does not run.
+//!
 //! The network thread is one runtime thread, so connections, peers and the replica share a core's cache
 //! and wake each other without a context switch. All others hand their results to the
 //! inbox (`inbox`), which wakes the event loop once per batch.
@@ -30,8 +33,10 @@ mod error;
 mod faults;
 pub mod folder;
 mod inbox;
+pub mod inspect;
 mod join;
 mod listener;
+mod local;
 mod log_thread;
 mod node;
 mod open;
@@ -51,6 +56,7 @@ mod ticks;
 pub use peer::fuzzing;
 
 pub use error::ServerError;
+pub use local::{Access, Dialer, LocalOptions, run_local};
 pub use options::{EvictAfter, Options};
 pub use paxos::Policy;
 pub use run::{Stop, run};

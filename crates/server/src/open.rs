@@ -10,7 +10,7 @@ use store::{EngineError, Fatal, FjallEngine, FjallOptions, Store};
 use wal::{FolderDisk, LogId};
 
 /// The largest record: a command, which is 16 MiB and a little at most, or a membership.
-const RECORD_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const RECORD_BYTES_MAX: u64 = 64 << 20;
 
 /// What is opened, and how.
 pub(crate) struct Opening {

@@ -102,7 +102,7 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }
         let mut startup = Startup { options, folder, address, inbox, stop, identity, faults };
-        let ended = startup.run(&connections, &closing).await;
+        let ended = startup.run(&connections, &closing, || {}).await;
         startup.settle(ended)
     });
     // A thread that still looks up a host name must not hold up the end.
@@ -110,14 +110,14 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
     result
 }
 
-struct Startup<'a> {
-    options: &'a Options,
-    folder: Folder,
-    address: String,
-    inbox: Arc<Inbox>,
-    stop: Stop,
-    identity: Arc<OnceLock<Identity>>,
-    faults: Arc<Faults>,
+pub(crate) struct Startup<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) folder: Folder,
+    pub(crate) address: String,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) stop: Stop,
+    pub(crate) identity: Arc<OnceLock<Identity>>,
+    pub(crate) faults: Arc<Faults>,
 }
 
 /// The working threads of a node, and how to end them.
@@ -162,10 +162,12 @@ impl Startup<'_> {
         others
     }
 
-    async fn run(
+    /// Runs the node until it is told to stop; `serving` is called when it takes requests.
+    pub(crate) async fn run(
         &mut self,
         connections: &Connections,
         closing: &watch::Sender<bool>,
+        serving: impl FnOnce(),
     ) -> Result<(), ServerError> {
         let Some(identity) = self.find_identity().await? else { return Ok(()) };
         // The folder has no other user, so nobody else has set it.
@@ -181,6 +183,7 @@ impl Startup<'_> {
         let (log, apply) = (Arc::clone(&node.log), Arc::clone(&node.apply));
         let (readers, snapshots) = (Arc::clone(&node.readers), Arc::clone(&node.snapshots));
         self.inbox.set_phase(Phase::Serving);
+        serving();
         tracing::info!(
             address = self.options.listen,
             node = %identity.node,
@@ -457,12 +460,12 @@ impl Threads {
 }
 
 /// The wall clock, in milliseconds since 1970.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     u64::try_from(now).unwrap_or(u64::MAX)
 }
 
-async fn stopped(stop: &mut Stop) {
+pub(crate) async fn stopped(stop: &mut Stop) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Whoever could stop us is gone: then nobody will.
         std::future::pending::<()>().await;

@@ -14,7 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-const NAMES: &str = "stores.json";
+pub(crate) const NAMES: &str = "stores.json";
 const FIRST: &str = "store";
 
 /// The stores of one folder.

@@ -3,20 +3,22 @@
 use crate::apply::{self, Applying, State};
 use crate::codec::{Reader as RowReader, Writer};
 use crate::command::{Command, DecodeError};
-use crate::engine::{Direction, Engine, View, ViewOf};
+use crate::engine::{Direction, Engine, EngineError, Rows, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
 use crate::keys;
 use crate::overlay::Overlay;
+use crate::pairs;
 use crate::reader::Reader;
 use crate::references::{Known, forgotten};
 use api::{Error, Reference, Value};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Format of the rows; raised when they change.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// One decided log position, as the store sees it.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,9 @@ pub struct Outcome {
     pub answer: Option<Result<Value, Error>>,
     /// Whether this is the first answer of an earlier slot, given again without a second effect.
     pub repeated: bool,
+    /// Whether an index is being built after this entry, so that somebody has to propose the next
+    /// [step](api::Request::BuildIndex).
+    pub is_building: bool,
 }
 
 /// The hash of a store's logical content.
@@ -90,7 +95,8 @@ pub type ContentHash = [u8; 16];
 /// The deterministic state machine over an engine.
 ///
 /// Invariants:
-/// 1. The rows are a function of the applied entries alone, but for those of destroyed collections.
+/// 1. The rows are a function of the applied entries alone, but for those of destroyed collections and
+///    dropped indexes.
 /// 2. The applied slot stands in the same engine batch as the effects: whatever a crash leaves, the
 ///    store stands at exactly that slot.
 /// 3. Every entry answers the same on every node, refusals included.
@@ -248,6 +254,33 @@ impl<E: Engine> Store<E> {
         Ok(())
     }
 
+    /// How many collections there are, and how many documents in them.
+    pub fn documents(&self) -> (usize, u64) {
+        (self.state.catalog.collections.len(), self.state.counts.values().sum())
+    }
+
+    /// As [`Store::verify`], and reads every other row as well; `watch` is told now and then how many rows were read.
+    ///
+    /// # Errors
+    /// The first thing that does not agree, as damage.
+    pub fn verify_watched(&self, watch: &dyn Fn(u64)) -> Result<(), Fatal> {
+        let view = Watched { inner: self.engine.view(), rows: Cell::default(), watch };
+        apply::verify(&view, &self.state)?;
+        content_hash(&view, &self.state)?;
+        let (from, to) = keys::family_range(keys::family::PAIR);
+        for row in view.range(&from, &to, Direction::Forward) {
+            let (key, _) = row?;
+            let name = std::str::from_utf8(&key[1..]);
+            let name =
+                name.map_err(|_| Fatal::Damaged(format!("the key at {key:02x?} is no text")))?;
+            pairs::read(&view, name).map_err(|failure| match failure {
+                Failure::Fatal(fatal) => fatal,
+                Failure::Rejected(error) => Fatal::Damaged(error.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+
     /// The engine, for its own measures.
     pub fn engine(&self) -> &E {
         &self.engine
@@ -321,7 +354,8 @@ impl<E: Engine> Store<E> {
         entry: &Entry<'_>,
     ) -> Result<Outcome, Fatal> {
         let slot = entry.slot;
-        let nothing = Outcome { slot, reference: None, answer: None, repeated: false };
+        let is_building = !self.state.building.is_empty();
+        let nothing = Outcome { slot, reference: None, answer: None, repeated: false, is_building };
         let bytes = match entry.effect {
             Effect::Blank => return Ok(nothing),
             Effect::Group(bytes) => {
@@ -334,7 +368,13 @@ impl<E: Engine> Store<E> {
         };
         let command = Command::decode(bytes).map_err(|error| Fatal::Command { slot, error })?;
         let (answer, repeated) = self.apply_command(overlay, slot, &command)?;
-        Ok(Outcome { slot, reference: Some(command.reference), answer: Some(answer), repeated })
+        Ok(Outcome {
+            slot,
+            reference: Some(command.reference),
+            answer: Some(answer),
+            repeated,
+            is_building: !self.state.building.is_empty(),
+        })
     }
 
     fn apply_command(
@@ -375,10 +415,42 @@ impl<E: Engine> Store<E> {
 }
 
 /// Hashes every row of the logical content, each with its length, in key order.
+/// Rows between two words to who watches.
+const ROWS_PER_WORD: u64 = 4096;
+
+/// A view that tells how much was read through it.
+struct Watched<'w, V> {
+    inner: V,
+    rows: Cell<u64>,
+    watch: &'w dyn Fn(u64),
+}
+
+impl<V> Watched<'_, V> {
+    fn count(&self) {
+        let rows = self.rows.get() + 1;
+        self.rows.set(rows);
+        if rows.is_multiple_of(ROWS_PER_WORD) {
+            (self.watch)(rows);
+        }
+    }
+}
+
+impl<V: View> View for Watched<'_, V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.count();
+        self.inner.get(key)
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'_> {
+        Box::new(self.inner.range(from, to, direction).inspect(|_| self.count()))
+    }
+}
+
 fn content_hash(view: &impl View, state: &State) -> Result<ContentHash, Fatal> {
     let mut ranges = vec![
         keys::prefix_range(&keys::group()),
         keys::family_range(keys::family::CATALOG),
+        keys::family_range(keys::family::BUILD),
         keys::family_range(keys::family::PAIR),
         keys::family_range(keys::family::REFERENCE),
         keys::family_range(keys::family::CLIENT),

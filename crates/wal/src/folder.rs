@@ -11,6 +11,7 @@ use crate::{Disk, DiskFile};
 #[derive(Debug)]
 pub struct FolderDisk {
     path: PathBuf,
+    writable: bool,
 }
 
 impl FolderDisk {
@@ -25,7 +26,17 @@ impl FolderDisk {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => return Err(error),
         }
-        Ok(FolderDisk { path })
+        Ok(FolderDisk { path, writable: true })
+    }
+
+    /// Uses the folder at `path` for [`crate::examine`] alone: nothing is made, no file is opened for writing.
+    ///
+    /// # Errors
+    /// Whatever the file system answers, for example that `path` is not there.
+    pub fn read_only(path: impl AsRef<Path>) -> io::Result<FolderDisk> {
+        let path = path.as_ref().to_path_buf();
+        fs::read_dir(&path)?;
+        Ok(FolderDisk { path, writable: false })
     }
 
     /// The folder.
@@ -56,7 +67,7 @@ impl Disk for FolderDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+        OpenOptions::new().read(true).write(self.writable).open(self.path.join(name))
     }
 
     fn create(&self, name: &str) -> io::Result<File> {

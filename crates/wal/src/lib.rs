@@ -88,6 +88,6 @@ pub use log::Log;
 pub use options::{LogId, Options, PAGE_BYTES, PlantedBug};
 pub use position::Position;
 pub use reader::LogReader;
-pub use recovery::Recovery;
+pub use recovery::{Recovery, examine};
 pub use segment::FORMAT_VERSION;
 pub use spare::{Spare, SparePlan};

@@ -88,6 +88,42 @@ pub(crate) fn open<D: Disk>(
     Ok(Opened { segments, spares, spare_number_next, recovery })
 }
 
+/// Reads a log as opening it would, shows every record to `each`, and changes nothing: a torn tail is told in
+/// [`Recovery::torn_bytes`] and stays. The log need not be closed, but what is appended or cut meanwhile may be seen in part.
+///
+/// # Errors
+/// As those of [`crate::Log::open`]; an empty folder is [`Error::Missing`].
+pub fn examine<D: Disk>(
+    disk: &D,
+    options: &Options,
+    mut each: impl FnMut(Position, &[u8]) -> Result<(), String>,
+) -> Result<Recovery, Error> {
+    let files = list(disk)?;
+    if files.segments.is_empty() {
+        return Err(Error::Missing);
+    }
+    let found = open_segments(disk, &files.segments)?;
+    let log_id = check_headers(&found, options)?;
+    let mut records = 0;
+    let mut buffer = Vec::new();
+    for pair in found.windows(2) {
+        let end = pair[1].header.previous_end;
+        records += read_full_segment(&pair[0], end, options, &mut buffer, &mut each)?;
+    }
+    let last = found.last().expect("the folder has segments");
+    let (end, torn_until) = judge_last_segment(last, options, &mut buffer, &mut each)?;
+    Ok(Recovery {
+        created: false,
+        log_id,
+        segments: found.len(),
+        records: records + end.records,
+        first: position(found[0].header.sequence, SEGMENT_HEADER_BYTES as u32),
+        end: position(last.header.sequence, end.offset),
+        torn_bytes: u64::from(torn_until - end.offset),
+        sealed: end.ends_with_mark,
+    })
+}
+
 fn create<D: Disk>(
     disk: &Arc<D>,
     options: &Options,
@@ -256,6 +292,19 @@ fn read_last_segment<F: DiskFile>(
     buffer: &mut Vec<u8>,
     each: &mut impl FnMut(Position, &[u8]) -> Result<(), String>,
 ) -> Result<(ScanEnd, u64), Error> {
+    let (end, torn_until) = judge_last_segment(found, options, buffer, each)?;
+    repair(found, &end, torn_until, options, buffer)?;
+    let torn_bytes = u64::from(torn_until - end.offset);
+    Ok((end, torn_bytes))
+}
+
+/// Reads the segment that the log ends in; answers the end, and the offset at which the remains behind it end.
+fn judge_last_segment<F: DiskFile>(
+    found: &Found<F>,
+    options: &Options,
+    buffer: &mut Vec<u8>,
+    each: &mut impl FnMut(Position, &[u8]) -> Result<(), String>,
+) -> Result<(ScanEnd, u32), Error> {
     let sequence = found.header.sequence;
     read_segment(found, found.header.segment_bytes, buffer)?;
     let identity = Identity::new(found.header.log_id, sequence, options);
@@ -275,9 +324,7 @@ fn read_last_segment<F: DiskFile>(
             });
         }
     };
-    repair(found, &end, torn_until, options, buffer)?;
-    let torn_bytes = u64::from(torn_until - end.offset);
-    Ok((end, torn_bytes))
+    Ok((end, torn_until))
 }
 
 /// Makes the end of the log durable as it was read: the last group is written again, what was cut is zeroed.

@@ -124,3 +124,32 @@ fn version_1_torn_is_cut_at_its_last_group() {
     let (_, recovery, again) = open(&disk, options(4096, None)).expect("readable");
     assert_eq!((recovery.torn_bytes, again), (0, found));
 }
+
+/// A log can be looked at: what opening it would find is found, and nothing is changed.
+#[test]
+fn examining_finds_what_opening_finds_and_changes_nothing() {
+    for (name, disk) in fixtures() {
+        let before: Vec<_> = disk.list().expect("list").iter().map(|f| disk.contents(f)).collect();
+        let mut seen = Vec::new();
+        let examined = wal::examine(&disk, &options(4096, None), |position, bytes| {
+            seen.push((position, bytes.to_vec()));
+            Ok(())
+        });
+        let after: Vec<_> = disk.list().expect("list").iter().map(|f| disk.contents(f)).collect();
+        assert!(before == after, "{name} was changed");
+        match (examined, open(&disk, options(4096, None))) {
+            (Ok(examined), Ok((_, recovery, records))) => {
+                assert_eq!(examined, recovery, "{name}");
+                assert!(seen == records, "{name}");
+                assert_eq!(examined.torn_bytes > 0, name == "torn");
+            }
+            (Err(examined), Err(opened)) => {
+                assert_eq!(examined.to_string(), opened.to_string());
+                assert_eq!(name, "corrupt");
+            }
+            (examined, opened) => panic!("{name}: {examined:?}, opening it: {:?}", opened.err()),
+        }
+    }
+    let missing = wal::examine(&MemoryDisk::new(), &options(4096, None), |_, _| Ok(()));
+    assert!(matches!(missing, Err(Error::Missing)));
+}

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 const COLLECTION: &str = "events";
+/// Operations after which a writer goes back to its own node: else they gather at nodes that never failed, and a
+/// pause would tell how long clients wait for an answer, not how long the group takes.
+const OPERATIONS_PER_CLIENT: i64 = 50;
 
 /// Writers under way.
 pub(crate) struct Load {
@@ -104,9 +107,12 @@ impl Shared {
 }
 
 async fn write(writer: usize, addresses: Vec<String>, shared: Arc<Shared>) -> Result<i64> {
-    let client = Client::connect(&addresses, options()).await?;
+    let mut client = Client::connect(&addresses, options()).await?;
     let mut count = 0;
     while !shared.is_stopping.load(Ordering::SeqCst) {
+        if count % OPERATIONS_PER_CLIENT == OPERATIONS_PER_CLIENT - 1 {
+            client = Client::connect(&addresses, options()).await?;
+        }
         let next: i64 = count + 1;
         let before = client.swap(&counter(writer), next).await?;
         let expected = if count == 0 { Value::Null } else { Value::Int64(count) };

@@ -3,7 +3,10 @@
 use super::language::{self, Command, SyntaxError};
 use super::{render, request};
 use api::value::Document;
-use api::{Error, ErrorCode, Request, Schema, SearchOptions, UpdateOptions, Value, json, parse};
+use api::{
+    Call, Error, ErrorCode, Level, Options, Request, Schema, SearchOptions, UpdateOptions, Value,
+    json, parse,
+};
 use client::Client;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,6 +18,8 @@ const SCHEMA_AGE_MAX: Duration = Duration::from_secs(1);
 /// A client with what the prompt knows of the store.
 pub(super) struct Session {
     client: Client,
+    /// How fresh reads are.
+    level: Level,
     json: bool,
     schemas: BTreeMap<String, (Schema, Instant)>,
 }
@@ -51,7 +56,17 @@ enum Failure {
 
 impl Session {
     pub(super) fn new(client: Client, json: bool) -> Session {
-        Session { client, json, schemas: BTreeMap::new() }
+        Session { client, level: Level::default(), json, schemas: BTreeMap::new() }
+    }
+
+    /// From here on reads show what the node knows that is talked to.
+    pub(super) fn read_locally(&mut self) {
+        self.level = Level::Local;
+    }
+
+    async fn request(&self, request: Request) -> Result<Value, Error> {
+        let level = if is_read(&request) { self.level } else { Level::default() };
+        self.client.call(Call { request, options: Options { level, ..Options::default() } }).await
     }
 
     /// Runs one line.
@@ -74,7 +89,7 @@ impl Session {
 
     /// The names and schemas of all collections, asked of the group.
     pub(super) async fn catalog(&self) -> Result<Vec<(String, Schema, Value)>, Error> {
-        let answer = self.client.request(Request::Describe { collection: None }).await?;
+        let answer = self.request(Request::Describe { collection: None }).await?;
         collections(&answer)
     }
 
@@ -85,12 +100,12 @@ impl Session {
             Command::AddCollection { collection, fields } => {
                 let schema = parse::parse_schema(&request::schema_document(&fields)?)?;
                 self.schemas.remove(&collection);
-                let value = self.client.request(Request::Create { collection, schema }).await?;
+                let value = self.request(Request::Create { collection, schema }).await?;
                 Answer { value, text: "Col added.\n".to_string() }
             }
             Command::RemoveCollection { collection } => {
                 self.schemas.remove(&collection);
-                let value = self.client.request(Request::Destroy { collection }).await?;
+                let value = self.request(Request::Destroy { collection }).await?;
                 Answer { value, text: "Col removed.\n".to_string() }
             }
             Command::Describe { collection } => self.describe(collection).await?,
@@ -98,38 +113,29 @@ impl Session {
                 let document = request::document(&fields, &self.schema(&collection).await?)?;
                 let documents = vec![document];
                 let insert = Request::Insert { collection, documents, list: false };
-                let value = self.client.request(insert).await?;
+                let value = self.request(insert).await?;
                 let text = format!("Doc added with _id {}.\n", render::scalar(&value));
                 Answer { value, text }
             }
             Command::Search { collection, conditions } => {
                 let filter = request::filter(&conditions, &self.schema(&collection).await?)?;
                 let search = SearchOptions::default();
-                let value =
-                    self.client.request(Request::Search { collection, filter, search }).await?;
+                let value = self.request(Request::Search { collection, filter, search }).await?;
                 Answer { text: render::documents(&value), value }
             }
             Command::Update { collection, conditions, changes } => {
                 let schema = self.schema(&collection).await?;
                 let filter = request::filter(&conditions, &schema)?;
                 let changes = request::document(&changes, &schema)?;
-                let value = self
-                    .client
-                    .request(Request::Update {
-                        collection,
-                        filter,
-                        changes,
-                        options: UpdateOptions::default(),
-                    })
-                    .await?;
+                let options = UpdateOptions::default();
+                let value =
+                    self.request(Request::Update { collection, filter, changes, options }).await?;
                 Answer { text: render::count(&value, "updated"), value }
             }
             Command::Remove { collection, conditions } => {
                 let filter = request::filter(&conditions, &self.schema(&collection).await?)?;
-                let value = self
-                    .client
-                    .request(Request::Delete { collection, filter, multi: true })
-                    .await?;
+                let value =
+                    self.request(Request::Delete { collection, filter, multi: true }).await?;
                 Answer { text: render::count(&value, "removed"), value }
             }
             Command::Get { .. }
@@ -137,15 +143,15 @@ impl Session {
             | Command::Swap { .. }
             | Command::Cas { .. } => self.execute_on_key(command).await?,
             Command::Status => {
-                let value = self.client.status().await?;
+                let value = self.request(Request::Status { hash: false }).await?;
                 Answer { text: render::report(&value), value }
             }
             Command::Members => {
-                let value = self.client.request(Request::Members).await?;
+                let value = self.request(Request::Members).await?;
                 Answer { text: render::report(&value), value }
             }
             Command::Fault(switch) => {
-                let value = self.client.request(Request::Fault(switch)).await?;
+                let value = self.request(Request::Fault(switch)).await?;
                 let node = self.client.connected_to().await.unwrap_or_default();
                 Answer { text: render::faults(&node, &value), value }
             }
@@ -161,22 +167,22 @@ impl Session {
         Ok(match command {
             Command::Get { key } => {
                 let request = Request::Read { key, empty_if_absent: false };
-                let value = self.client.request(request).await?;
+                let value = self.request(request).await?;
                 Answer { text: format!("{}\n", shown(&value)), value }
             }
             Command::Put { key, value } => {
                 let value = request::untyped(&value);
-                let value = self.client.request(Request::Write { key, value }).await?;
+                let value = self.request(Request::Write { key, value }).await?;
                 Answer { text: "Key written.\n".to_string(), value }
             }
             Command::Swap { key, value } => {
                 let value = request::untyped(&value);
-                let value = self.client.request(Request::Swap { key, value }).await?;
+                let value = self.request(Request::Swap { key, value }).await?;
                 Answer { text: format!("Key written, it was: {}\n", shown(&value)), value }
             }
             Command::Cas { key, expected, value } => {
                 let (expected, value) = (request::untyped(&expected), request::untyped(&value));
-                let value = self.client.request(Request::Cas { key, expected, value }).await?;
+                let value = self.request(Request::Cas { key, expected, value }).await?;
                 let swapped = document_field(&value, "swapped") == Some(&Value::Boolean(true));
                 let text = if swapped {
                     "Key written.\n".to_string()
@@ -191,8 +197,7 @@ impl Session {
     }
 
     async fn describe(&self, collection: Option<String>) -> Result<Answer, Failure> {
-        let value =
-            self.client.request(Request::Describe { collection: collection.clone() }).await?;
+        let value = self.request(Request::Describe { collection: collection.clone() }).await?;
         let described = match collection {
             Some(name) => {
                 let whole = Document::from_iter([(name, value.clone())]);
@@ -206,8 +211,11 @@ impl Session {
     /// A request as the native protocol has it; its answer is shown as it has it, too.
     async fn run_raw(&mut self, text: &str) -> Outcome {
         let answer = match parse::parse_call(text.as_bytes()) {
-            Ok(call) => {
+            Ok(mut call) => {
                 self.schemas.clear();
+                if self.level == Level::Local && is_read(&call.request) {
+                    call.options.level = Level::Local;
+                }
                 self.client.call(call).await
             }
             Err(error) => Err(error),
@@ -223,8 +231,8 @@ impl Session {
             return Ok(schema.clone());
         }
         let asked = Instant::now();
-        let description = self.client.describe(Some(collection)).await?;
-        let schema = schema_of(collection, &Value::Document(description))?;
+        let request = Request::Describe { collection: Some(collection.to_string()) };
+        let schema = schema_of(collection, &self.request(request).await?)?;
         self.schemas.insert(collection.to_string(), (schema.clone(), asked));
         Ok(schema)
     }
@@ -285,6 +293,19 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Refused(error)
     }
+}
+
+/// Whether it reads the store, so that it may say how fresh the answer must be.
+fn is_read(request: &Request) -> bool {
+    let is_about_the_node = matches!(
+        request,
+        Request::Status { .. }
+            | Request::Members
+            | Request::Member(_)
+            | Request::Fault(_)
+            | Request::Hello { .. }
+    );
+    !request.is_write() && !is_about_the_node
 }
 
 fn verdict_of(error: &Error) -> Verdict {

@@ -4,9 +4,11 @@ mod crashes;
 mod damage;
 mod disks;
 mod faults;
+mod folders;
 mod group;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod imports;
 mod leadership;
 mod membership;
 mod partitions;

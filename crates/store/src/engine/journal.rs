@@ -12,6 +12,7 @@
 //! The format is that of fjall 3 (`docs/design/store-format.md` has the byte table); a test writes
 //! journals with fjall and reads them here, so that a change of it is noticed.
 
+use super::examine::Examined;
 use super::{EngineError, layout};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -53,6 +54,105 @@ pub(super) fn check(folder: &Path) -> Result<(), EngineError> {
         sequence = cut_newest(&path, sequence)?;
     }
     layout::check(folder, sequence.is_some(), has_journal)
+}
+
+/// Reads all journals, and the marker of the version, for [`super::examine`].
+pub(super) fn examine(
+    folder: &Path,
+    found: &mut Examined,
+    watch: &mut dyn FnMut(u64),
+) -> Result<(), EngineError> {
+    if !folder.join(LOCK_FILE).exists() {
+        found.damaged.push((folder.to_path_buf(), "there is no store".into()));
+        return Ok(());
+    }
+    let mut all = journals(folder)?;
+    let newest = all.pop();
+    let mut sequence = None;
+    for (_, path) in all {
+        let before = sequence;
+        sequence = match check_sealed(&path, sequence) {
+            Err(EngineError::Damaged(reason)) => {
+                found.damaged.push((path.clone(), reason));
+                before
+            }
+            checked => checked?,
+        };
+        tell(&path, found, watch)?;
+    }
+    let has_journal = newest.is_some();
+    if let Some((_, path)) = newest {
+        let mut journal = Journal::open(&path, sequence)?;
+        let end = journal.last_whole_batch_end()?;
+        sequence = journal.sequence;
+        if !journal.is_zero_from(end)? {
+            if has_batch_behind(&path, end)? {
+                found.damaged.push((
+                    path.clone(),
+                    format!("it cannot be read at byte {end}, but batches behind it can"),
+                ));
+            } else {
+                found.torn = Some((path.clone(), end));
+            }
+        }
+        tell(&path, found, watch)?;
+    }
+    if is_unfinished(folder)? {
+        if sequence.is_some() {
+            let reason = format!("there is data but no file {VERSION_FILE:?}");
+            found.damaged.push((folder.join(VERSION_FILE), reason));
+        }
+        return Ok(());
+    }
+    match layout::check(folder, sequence.is_some(), has_journal) {
+        Err(EngineError::Damaged(reason)) => found.damaged.push((folder.to_path_buf(), reason)),
+        checked => checked?,
+    }
+    Ok(())
+}
+
+fn tell(path: &Path, found: &mut Examined, watch: &mut dyn FnMut(u64)) -> Result<(), EngineError> {
+    let bytes = std::fs::metadata(path).map_err(|error| io_error(path, &error))?.len();
+    found.files += 1;
+    found.bytes += bytes;
+    watch(bytes);
+    Ok(())
+}
+
+/// Whether a whole batch begins anywhere behind `end`.
+fn has_batch_behind(path: &Path, end: u64) -> Result<bool, EngineError> {
+    let bytes = std::fs::read(path).map_err(|error| io_error(path, &error))?;
+    let rest = bytes.get(usize::try_from(end).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let starts = rest.iter().enumerate().skip(1).filter(|(_, byte)| **byte == START);
+    Ok(starts.into_iter().any(|(start, _)| is_whole_batch(&rest[start..])))
+}
+
+/// Whether `bytes` begin with a whole batch of at least one entry.
+fn is_whole_batch(bytes: &[u8]) -> bool {
+    let whole = || {
+        let count = bytes.get(1..5)?.try_into().ok().map(u32::from_le_bytes)?;
+        let mut at = 1 + START_BYTES;
+        let content = at;
+        for _ in 0..count {
+            at += match *bytes.get(at)? {
+                ITEM => {
+                    let header = bytes.get(at + 1..at + 1 + ITEM_HEADER_BYTES)?;
+                    let key = usize::from(u16::from_le_bytes([header[10], header[11]]));
+                    let stored = u32::from_le_bytes(header[16..20].try_into().ok()?);
+                    1 + ITEM_HEADER_BYTES + key + usize::try_from(stored).ok()?
+                }
+                CLEAR => 1 + CLEAR_BYTES,
+                _ => return None,
+            };
+        }
+        let end = bytes.get(at..at + 1 + END_BYTES)?;
+        let mut hasher = Xxh3::new();
+        hasher.update(&bytes[content..at]);
+        let is_whole =
+            end[0] == END && end[1..9] == hasher.digest().to_le_bytes() && end[9..] == TRAILER;
+        Some(count > 0 && is_whole)
+    };
+    whole().unwrap_or(false)
 }
 
 /// Takes the lock that fjall will take, so that nobody writes to the journals meanwhile. None if

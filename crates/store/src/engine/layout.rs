@@ -67,6 +67,11 @@ pub(super) fn check(folder: &Path, has_batch: bool, has_journal: bool) -> Result
 }
 
 fn check_manifest(keyspace: &Path) -> Result<(), EngineError> {
+    manifest(keyspace).map(drop)
+}
+
+/// Where the manifest of a keyspace is, and its bytes, which are whole.
+fn manifest(keyspace: &Path) -> Result<(PathBuf, Vec<u8>), EngineError> {
     let path = keyspace.join(MANIFEST);
     let current = read(&path)?;
     let Some((number, checksum)) = parse(&current) else { return Err(changed(&path)) };
@@ -74,10 +79,64 @@ fn check_manifest(keyspace: &Path) -> Result<(), EngineError> {
     if !manifest.exists() {
         return Err(changed(&path));
     }
-    if xxh3_128(&read(&manifest)?) != checksum {
+    let bytes = read(&manifest)?;
+    if xxh3_128(&bytes) != checksum {
         return Err(changed(&manifest));
     }
-    Ok(())
+    Ok((manifest, bytes))
+}
+
+/// The folders of the keyspaces.
+pub(super) fn keyspaces(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    let mut keyspaces = entries(&folder.join(KEYSPACES_FOLDER))?;
+    keyspaces.sort();
+    Ok(keyspaces)
+}
+
+/// The tables that the manifest of a keyspace names, with their checksums; none without a manifest.
+///
+/// # Errors
+/// Damage, or the folder cannot be read.
+pub(super) fn tables(keyspace: &Path) -> Result<Option<Vec<(PathBuf, u128)>>, EngineError> {
+    if !keyspace.join(MANIFEST).exists() {
+        return Ok(None);
+    }
+    let (path, bytes) = manifest(keyspace)?;
+    let listed = section(&bytes, b"tables").and_then(read_tables).ok_or_else(|| changed(&path))?;
+    let place = |(number, checksum): (u64, u128)| {
+        (keyspace.join(TABLES_FOLDER).join(number.to_string()), checksum)
+    };
+    Ok(Some(listed.into_iter().map(place).collect()))
+}
+
+/// A section of a manifest, which is an archive with its table of contents at the end.
+fn section<'a>(bytes: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let reader = sfa::Reader::from_reader(&mut std::io::Cursor::new(bytes)).ok()?;
+    let entry = reader.toc().section(name)?;
+    let start = usize::try_from(entry.pos()).ok()?;
+    bytes.get(start..start.checked_add(usize::try_from(entry.len()).ok()?)?)
+}
+
+/// Levels u8, of each the runs u8, of each the tables u32: number u64, kind of checksum u8, checksum u128, sequence u64.
+fn read_tables(mut bytes: &[u8]) -> Option<Vec<(u64, u128)>> {
+    fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+        let (taken, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        Some(*taken)
+    }
+    let mut tables = Vec::new();
+    for _ in 0..take::<1>(&mut bytes)?[0] {
+        for _ in 0..take::<1>(&mut bytes)?[0] {
+            for _ in 0..u32::from_le_bytes(take(&mut bytes)?) {
+                let number = u64::from_le_bytes(take(&mut bytes)?);
+                (take(&mut bytes)? == [XXH3]).then_some(())?;
+                let checksum = u128::from_le_bytes(take(&mut bytes)?);
+                take::<8>(&mut bytes)?;
+                tables.push((number, checksum));
+            }
+        }
+    }
+    Some(tables)
 }
 
 /// Number and checksum of the manifest.

@@ -9,11 +9,13 @@
 //!    earlier one, and none missing that a [`Engine::persist`] before the crash covered.
 //! 3. A view never changes.
 
+mod examine;
 mod fjall;
 mod journal;
 mod layout;
 mod memory;
 
+pub use self::examine::{Examined, examine};
 pub use self::fjall::{FjallEngine, FjallOptions, FjallSnapshots, FjallView};
 pub use self::memory::{MemoryDisk, MemoryEngine, MemorySnapshots, MemoryView};
 
