@@ -1,6 +1,8 @@
 //! The command line (spec §2).
 
 use crate::demo::DemoArguments;
+use crate::export::ExportArguments;
+use crate::import::ImportArguments;
 use crate::log::LogArguments;
 use crate::member::MemberArguments;
 use crate::serve::ServeArguments;
@@ -29,6 +31,10 @@ pub(crate) enum Command {
     Member(MemberArguments),
     /// Start a group of nodes in one folder and open the prompt
     Demo(DemoArguments),
+    /// Put the documents of a file, JSON lines or CSV, into a collection
+    Import(ImportArguments),
+    /// Write the documents of a collection into a file, as JSON lines or CSV
+    Export(ExportArguments),
     /// Check the folder of a node that does not run: log, store, indexes, and what belongs together
     Verify(VerifyArguments),
     /// Show what the log in a node's folder says

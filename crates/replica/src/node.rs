@@ -546,7 +546,7 @@ impl Replica {
 
     /// Notices a new leader: what was handed to another is handed to it.
     fn note_leader(&mut self) {
-        let leader = self.paxos.leader().map(|node| (self.paxos.status().ballot, node));
+        let leader = self.paxos.leader().map(|node| (self.paxos.ballot(), node));
         if leader == self.leader {
             return;
         }
