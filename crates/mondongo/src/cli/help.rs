@@ -41,6 +41,7 @@ An open quote or bracket goes on in the next line; an empty line ends it
 
 /// Command, how it is written, what it does, and an example.
 const TOPICS: &[(&str, &str, &str, &str)] = &[
+    ("help", "help [<command>]", "shows all commands, or one with an example", "help search"),
     (
         "addcol",
         "addcol <name> {key=val,}+",

@@ -177,7 +177,7 @@ mod tests {
             (r#"aggregate users [{"a" 1}]"#, 22, "expected `:`"),
             (r#"aggregate users {}"#, 16, "argument 2"),
             (r#"search users {"a": tru}"#, 22, "expected ident"),
-            ("aggregate users [\n  {\"añ\": x}]", 26, "expected value"),
+            ("aggregate users [\n  {\"añ\": x}]", 27, "expected value"),
             ("aggregate", 0, "takes"),
         ] {
             let error = syntax(line);

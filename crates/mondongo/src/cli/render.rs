@@ -167,7 +167,7 @@ mod tests {
     fn errors_are_pointed_at_in_characters() {
         assert_eq!(pointer("añadir x", 7), "añadir x\n       ^\n");
         assert_eq!(pointer("a\tb", 2), "a\tb\n \t^\n");
-        assert_eq!(pointer("search u {\n  añ: 1\n}", 14), "  añ: 1\n    ^\n");
+        assert_eq!(pointer("search u {\n  añ: 1\n}", 14), "  añ: 1\n   ^\n");
     }
 
     #[test]

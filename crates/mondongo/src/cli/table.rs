@@ -108,7 +108,7 @@ mod tests {
         .iter()
         .map(|text| api::json::parse_value(text.as_bytes()).expect("JSON"))
         .collect();
-        let expected = "_id  age  name            more\n---  ---  --------------  -----------\n\
+        let expected = "_id  age  name            more\n---  ---  --------------  ---------\n\
                         a      5  Ana María 日本\nbb    18                  {\"x\":[1]}\n(2 docs)\n";
         assert_eq!(table(&items).expect("documents"), expected);
         let long = vec![Value::from(bson::doc! { "t": "x".repeat(100) })];
