@@ -27,5 +27,5 @@ pub use request::{
     Call, FaultSwitch, Level, MemberChange, ModifyAction, ModifyOptions, Options, Request,
     SearchOptions, UpdateOptions, Upsert,
 };
-pub use schema::{FieldSchema, FieldType, Schema};
+pub use schema::{FieldSchema, FieldType, IndexKey, IndexSpec, Schema};
 pub use value::{Document, Value};

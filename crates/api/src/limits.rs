@@ -8,8 +8,10 @@ pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const NESTING_MAX: usize = 100;
 /// Longest name of a collection, a field or an index, in bytes.
 pub const NAME_BYTES_MAX: usize = 120;
-/// Most indexed fields of one collection.
+/// Most indexes of one collection, beside that on `_id`.
 pub const INDEXES_PER_COLLECTION_MAX: usize = 64;
+/// Most fields of one index.
+pub const INDEX_KEYS_MAX: usize = 32;
 /// Longest client part of a [`crate::Reference`], in bytes.
 pub const REFERENCE_CLIENT_BYTES_MAX: usize = 128;
 /// Longest payload of a frame with a 2-byte length, in bytes.

@@ -9,10 +9,12 @@
 //! position 0), what was expected and what was there.
 
 mod arguments;
+mod index;
 mod options;
 mod queries;
 mod schema;
 
+pub use index::parse_index_keys;
 pub use schema::{parse_schema, schema_document};
 
 use crate::error::{Error, ErrorCode};
@@ -38,6 +40,9 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "count", aliases: &[], arguments: &["collection", "query"] },
     Operation { name: "distinct", aliases: &[], arguments: &["collection", "field", "query"] },
     Operation { name: "aggregate", aliases: &[], arguments: &["collection", "pipeline"] },
+    Operation { name: "create_index", aliases: &[], arguments: &["collection", "keys"] },
+    Operation { name: "drop_index", aliases: &[], arguments: &["collection", "name"] },
+    Operation { name: "alter", aliases: &[], arguments: &["collection", "changes"] },
     Operation { name: "read", aliases: &["lee", "get"], arguments: &["key"] },
     Operation { name: "write", aliases: &["escribe", "put"], arguments: &["key", "value"] },
     Operation {
@@ -200,6 +205,14 @@ fn parse_operation(
         "update" | "replace" | "modify" | "delete" | "count" | "distinct" | "aggregate" => {
             queries::parse(operation.name, &mut arguments, &mut options)?
         }
+        "create_index" => Request::CreateIndex {
+            collection: arguments.name()?,
+            index: index::index_spec(&arguments.document()?, &mut options)?,
+        },
+        "drop_index" => {
+            Request::DropIndex { collection: arguments.name()?, name: arguments.name()? }
+        }
+        "alter" => index::alter(&mut arguments, &mut options)?,
         "read" => Request::Read {
             key: arguments.key()?,
             empty_if_absent: options.boolean("empty")?.unwrap_or(false),
@@ -257,6 +270,7 @@ fn search_options(options: &mut OptionReader) -> Result<SearchOptions, Error> {
         fields: options.document("fields")?,
         count: options.boolean("count")?.unwrap_or(false),
         explain: options.boolean("explain")?.unwrap_or(false),
+        hint: index::hint(options)?,
     })
 }
 
