@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask check | bless | sim | soak | model | fuzz`.
+//! The project's own commands: `cargo xtask check | bless | sim | soak | model | mongomock | fuzz`.
 //!
 //! Checking never edits; editing is another verb (`bless`). Invariant of absence: nothing here is needed
 //! to build or run MondongoDB, and no check lives here that `cargo test` could do (see `tests/tidy`).
@@ -7,6 +7,7 @@ mod bless;
 mod check;
 mod fuzz;
 mod model_check;
+mod mongomock;
 mod soak;
 mod step;
 
@@ -32,6 +33,8 @@ enum Command {
     Soak(soak::Options),
     /// Explores every state of the model of the protocol; the quick configurations if none is named.
     Model(model_check::Options),
+    /// Asks mongomock and the query language the same questions, if there is Python.
+    Mongomock(mongomock::Options),
     /// Gives random bytes to every parser of bytes from outside.
     Fuzz(fuzz::Options),
     /// Plays simulated worlds; `cargo xtask sim --help` says how.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bless(options) => bless::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Model(options) => model_check::run(&options),
+        Command::Mongomock(options) => mongomock::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Sim { arguments } => {
             sim::cli::run_arguments(&arguments).map_err(|what| anyhow!(what))

@@ -6,6 +6,7 @@ use crate::request::{
     Call, Expectation, FaultSwitch, Level, ModifyAction, ModifyOptions, Options, Place, Request,
     SearchOptions, Subject, UpdateOptions, Upsert, Watch,
 };
+use crate::schema::{IndexSpec, Schema};
 use crate::value::{Document, Value};
 use std::io::Write as _;
 
@@ -90,6 +91,20 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
         Request::Next { cursor, .. } | Request::Close { cursor } => text(cursor, out),
         Request::Watch(watch) => document(&watch_document(watch), out),
         Request::Forget { reference } => text(&reference.to_string(), out),
+        Request::CreateIndex { collection, index } => {
+            text(collection, out);
+            document(&index.keys_document(), out);
+        }
+        Request::DropIndex { collection, name } => {
+            text(collection, out);
+            text(name, out);
+        }
+        Request::Alter { collection, add, drop, .. } => {
+            text(collection, out);
+            document(&alter_document(add, drop), out);
+        }
+        // No client asks for it; a node refuses it as an unknown operation.
+        Request::BuildIndex => {}
         Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
         Request::Member(change) => {
             let (action, node) = change.words();
@@ -218,13 +233,40 @@ fn options_document(call: &Call) -> Document {
         Request::Read { empty_if_absent: true, .. } => {
             document.insert("empty", true);
         }
+        Request::CreateIndex { index, .. } => add_index_options(index, &mut document),
+        Request::Alter { check: false, .. } => {
+            document.insert("check", false);
+        }
         _ => {}
     }
     document
 }
 
+fn alter_document(add: &Schema, drop: &[String]) -> Document {
+    let mut changes = Document::new();
+    if !add.fields.is_empty() {
+        changes.insert("add", schema_document(add));
+    }
+    if !drop.is_empty() {
+        changes.insert("drop", drop.to_vec());
+    }
+    changes
+}
+
+fn add_index_options(index: &IndexSpec, document: &mut Document) {
+    document.insert("name", index.name.clone());
+    for (name, flag) in [("unique", index.unique), ("sparse", index.sparse)] {
+        if flag {
+            document.insert(name, true);
+        }
+    }
+    if let Some(filter) = &index.filter {
+        document.insert("where", filter.clone());
+    }
+}
+
 fn add_search_options(search: &SearchOptions, document: &mut Document) {
-    let SearchOptions { sort, limit, skip, fields, count, explain, batch } = search;
+    let SearchOptions { sort, limit, skip, fields, count, explain, batch, hint } = search;
     add_sort(sort, document);
     if let Some(limit) = limit {
         document.insert("limit", number(*limit));
@@ -242,6 +284,9 @@ fn add_search_options(search: &SearchOptions, document: &mut Document) {
         if flag {
             document.insert(name, true);
         }
+    }
+    if let Some(hint) = hint {
+        document.insert("hint", hint.clone());
     }
 }
 

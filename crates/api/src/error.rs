@@ -22,6 +22,10 @@ pub enum ErrorCode {
     UnknownCollection,
     /// The collection exists already.
     CollectionExists,
+    /// The index does not exist.
+    UnknownIndex,
+    /// An index of that name, or on those fields, exists already.
+    IndexExists,
     /// A document does not fit the collection's schema.
     SchemaViolation,
     /// A unique index or the `_id` holds that value already.
@@ -60,13 +64,15 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in order of declaration.
-    pub const ALL: [ErrorCode; 23] = [
+    pub const ALL: [ErrorCode; 25] = [
         ErrorCode::BadRequest,
         ErrorCode::UnknownOperation,
         ErrorCode::UnknownOption,
         ErrorCode::BadQuery,
         ErrorCode::UnknownCollection,
         ErrorCode::CollectionExists,
+        ErrorCode::UnknownIndex,
+        ErrorCode::IndexExists,
         ErrorCode::SchemaViolation,
         ErrorCode::Duplicate,
         ErrorCode::TooLarge,
@@ -95,6 +101,8 @@ impl ErrorCode {
             ErrorCode::BadQuery => "bad_query",
             ErrorCode::UnknownCollection => "unknown_collection",
             ErrorCode::CollectionExists => "collection_exists",
+            ErrorCode::UnknownIndex => "unknown_index",
+            ErrorCode::IndexExists => "index_exists",
             ErrorCode::SchemaViolation => "schema_violation",
             ErrorCode::Duplicate => "duplicate",
             ErrorCode::TooLarge => "too_large",

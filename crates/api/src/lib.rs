@@ -27,5 +27,5 @@ pub use request::{
     Call, Expectation, FaultSwitch, Level, MemberChange, ModifyAction, ModifyOptions, Options,
     Place, Request, SearchOptions, Subject, UpdateOptions, Upsert, Watch,
 };
-pub use schema::{FieldSchema, FieldType, Schema};
+pub use schema::{FieldSchema, FieldType, IndexKey, IndexSpec, Schema};
 pub use value::{Document, Value};

@@ -8,7 +8,7 @@ pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const NESTING_MAX: usize = 100;
 /// Longest name of a collection, a field or an index, in bytes.
 pub const NAME_BYTES_MAX: usize = 120;
-/// Most indexed fields of one collection.
+/// Most indexes of one collection, beside that on `_id`.
 pub const INDEXES_PER_COLLECTION_MAX: usize = 64;
 /// Most requests of one batch.
 pub const BATCH_REQUESTS_MAX: usize = 1_000;
@@ -19,6 +19,8 @@ pub const PAGE_ITEMS_MAX: u64 = 100_000;
 pub const PAGE_ITEMS_DEFAULT: u64 = 1_000;
 /// Longest name of a cursor, in bytes.
 pub const CURSOR_BYTES_MAX: usize = 128;
+/// Most fields of one index.
+pub const INDEX_KEYS_MAX: usize = 32;
 /// Longest client part of a [`crate::Reference`], in bytes.
 pub const REFERENCE_CLIENT_BYTES_MAX: usize = 128;
 /// Longest payload of a frame with a 2-byte length, in bytes.

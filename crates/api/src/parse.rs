@@ -10,11 +10,13 @@
 
 mod arguments;
 mod feeds;
+mod index;
 mod options;
 mod queries;
 mod schema;
 
 pub use feeds::parse_place;
+pub use index::parse_index_keys;
 pub use schema::{parse_schema, schema_document};
 
 use crate::error::{Error, ErrorCode};
@@ -40,6 +42,9 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "count", aliases: &[], arguments: &["collection", "query"] },
     Operation { name: "distinct", aliases: &[], arguments: &["collection", "field", "query"] },
     Operation { name: "aggregate", aliases: &[], arguments: &["collection", "pipeline"] },
+    Operation { name: "create_index", aliases: &[], arguments: &["collection", "keys"] },
+    Operation { name: "drop_index", aliases: &[], arguments: &["collection", "name"] },
+    Operation { name: "alter", aliases: &[], arguments: &["collection", "changes"] },
     Operation { name: "read", aliases: &["lee", "get"], arguments: &["key"] },
     Operation { name: "write", aliases: &["escribe", "put"], arguments: &["key", "value"] },
     Operation {
@@ -216,6 +221,14 @@ fn parse_operation(
         "update" | "replace" | "modify" | "delete" | "count" | "distinct" | "aggregate" => {
             queries::parse(operation.name, &mut arguments, &mut options)?
         }
+        "create_index" => Request::CreateIndex {
+            collection: arguments.name()?,
+            index: index::index_spec(&arguments.document()?, &mut options)?,
+        },
+        "drop_index" => {
+            Request::DropIndex { collection: arguments.name()?, name: arguments.name()? }
+        }
+        "alter" => index::alter(&mut arguments, &mut options)?,
         "read" => Request::Read {
             key: arguments.key()?,
             empty_if_absent: options.boolean("empty")?.unwrap_or(false),
@@ -279,6 +292,7 @@ fn search_options(options: &mut OptionReader) -> Result<SearchOptions, Error> {
         count: options.boolean("count")?.unwrap_or(false),
         explain: options.boolean("explain")?.unwrap_or(false),
         batch: options.page_items()?,
+        hint: index::hint(options)?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Requests: what a client can ask, after parsing (spec §3).
 
 use crate::reference::Reference;
-use crate::schema::Schema;
+use crate::schema::{IndexSpec, Schema};
 use crate::value::{Document, ID_FIELD, Value};
 
 /// One request with its options.
@@ -48,7 +48,8 @@ pub enum Request {
         schema: Schema,
     },
     /// `["describe"]`, `["describe", col]` (D7). Answer: a document (name → description), or one
-    /// description: `{"schema": long form, "indexes": [..], "documents": count}`.
+    /// description: `{"schema": long form, "indexes": [..], "documents": count}`; of an index its
+    /// name, keys, options, state and, while it is built, how far that is.
     Describe {
         /// The collection, or all of them.
         collection: Option<String>,
@@ -147,6 +148,35 @@ pub enum Request {
         /// The stages, first one first.
         pipeline: Vec<Document>,
     },
+    /// `["create_index", col, keys]` with options `name`, `unique`, `sparse`, `where`. What a first step
+    /// does not finish is built while writes go on. Answer: `{"name":..,"state":"ready"|"building"}`.
+    CreateIndex {
+        /// The collection's name.
+        collection: String,
+        /// What it is made of.
+        index: IndexSpec,
+    },
+    /// `["drop_index", col, name]`. Answer: `null`.
+    DropIndex {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        name: String,
+    },
+    /// `["alter", col, {"add":{fields},"drop":[names]}]` with option `check`. Answer: `null`.
+    Alter {
+        /// The collection's name.
+        collection: String,
+        /// Fields to declare; one that is declared already is declared anew.
+        add: Schema,
+        /// Fields to declare no more, with the indexes that came with them.
+        drop: Vec<String>,
+        /// Whether the documents that are there must fit.
+        check: bool,
+    },
+    /// One more step of the oldest index that is being built. The leader itself proposes it; no client can
+    /// ask for it. Answer: `null`.
+    BuildIndex,
     /// `["read", key]` (P1). Answer: the value; `null` or, by option, `""` where absent.
     Read {
         /// The key.
@@ -365,6 +395,9 @@ pub struct SearchOptions {
     pub explain: bool,
     /// `batch`: answer at most so many documents at once, and a cursor for the rest.
     pub batch: Option<u64>,
+    /// `hint`: the index to use, by its name or its keys; `"_id_"`: the documents themselves, in the
+    /// order of `_id`.
+    pub hint: Option<Value>,
 }
 
 /// The options of an update (D11).
@@ -407,6 +440,7 @@ impl Upsert {
 
 /// What `modify` does with the document that it finds.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum ModifyAction {
     /// Changes it.
     Update {
@@ -478,6 +512,10 @@ impl Request {
                 | Request::Cas { .. }
                 | Request::Batch { .. }
                 | Request::Forget { .. }
+                | Request::CreateIndex { .. }
+                | Request::DropIndex { .. }
+                | Request::Alter { .. }
+                | Request::BuildIndex
         )
     }
 
@@ -496,6 +534,10 @@ impl Request {
             Request::Count { .. } => "count",
             Request::Distinct { .. } => "distinct",
             Request::Aggregate { .. } => "aggregate",
+            Request::CreateIndex { .. } => "create_index",
+            Request::DropIndex { .. } => "drop_index",
+            Request::Alter { .. } => "alter",
+            Request::BuildIndex => "build_index",
             Request::Read { .. } => "read",
             Request::Write { .. } => "write",
             Request::Swap { .. } => "swap",

@@ -3,9 +3,9 @@
 use api::encode::write_call;
 use api::parse::{OPERATIONS, parse_call, parse_schema, schema_document};
 use api::{
-    Call, Document, ErrorCode, Expectation, FaultSwitch, FieldSchema, FieldType, Level,
-    ModifyAction, ModifyOptions, Options, Place, Reference, Request, Schema, SearchOptions,
-    Subject, UpdateOptions, Upsert, Value, Watch,
+    Call, Document, ErrorCode, Expectation, FaultSwitch, FieldSchema, FieldType, IndexKey,
+    IndexSpec, Level, ModifyAction, ModifyOptions, Options, Place, Reference, Request, Schema,
+    SearchOptions, Subject, UpdateOptions, Upsert, Value, Watch,
 };
 use proptest::prelude::*;
 
@@ -233,7 +233,7 @@ fn refusals_name_operation_position_expected_and_got() {
         (
             r#"["create","c",{"a":{"kind":"str"}}]"#,
             "bad_request: schema: field \"a\" unknown \
-            property \"kind\"; known: type, index, unique, required",
+            property \"kind\"; known: type, index, unique, required, default",
         ),
         (
             r#"["unreliable"]"#,
@@ -376,6 +376,7 @@ fn any_schema() -> impl Strategy<Value = Schema> {
                     index: index || unique,
                     unique,
                     required,
+                    default: required.then_some(Value::Int64(kind as i64)),
                 })
                 .collect(),
         })
@@ -387,16 +388,34 @@ fn any_search() -> impl Strategy<Value = SearchOptions> {
         prop::option::of(0u64..1_000_000),
         0u64..1000,
         prop::option::of(any_document()),
-        (any::<(bool, bool)>(), prop::option::of(1u64..=100_000)),
+        (any::<(bool, bool, bool)>(), prop::option::of(1u64..=100_000)),
     )
-        .prop_map(|(sort, limit, skip, fields, ((count, explain), batch))| SearchOptions {
-            sort: sort.into_iter().collect(),
-            limit,
-            skip,
-            fields,
-            count,
-            explain,
-            batch,
+        .prop_map(|(sort, limit, skip, fields, ((count, explain, hint), batch))| {
+            SearchOptions {
+                sort: sort.into_iter().collect(),
+                limit,
+                skip,
+                fields,
+                count,
+                explain,
+                batch,
+                hint: hint.then(|| Value::String("a_1".into())),
+            }
+        })
+}
+
+fn any_index() -> impl Strategy<Value = IndexSpec> {
+    (
+        prop::option::of("[a-z]{1,6}"),
+        prop::collection::btree_map("[a-z]{1,3}(\\.[a-z]{1,3})?", any::<bool>(), 1..4),
+        any::<(bool, bool)>(),
+        prop::option::of(any_document()),
+    )
+        .prop_map(|(name, keys, (unique, sparse), filter)| {
+            let key = |(path, descending)| IndexKey { path, descending };
+            let keys: Vec<IndexKey> = keys.into_iter().map(key).collect();
+            let name = name.unwrap_or_else(|| IndexSpec::default_name(&keys));
+            IndexSpec { name, keys, unique, sparse, filter }
         })
 }
 
@@ -524,6 +543,12 @@ fn any_plain_request() -> impl Strategy<Value = Request> {
             value
         }),
         any_reference().prop_map(|reference| Request::Forget { reference }),
+        (name(), any_index())
+            .prop_map(|(collection, index)| Request::CreateIndex { collection, index }),
+        (name(), name()).prop_map(|(collection, name)| Request::DropIndex { collection, name }),
+        (name(), any_schema(), prop::collection::vec(name(), 1..3), any::<bool>()).prop_map(
+            |(collection, add, drop, check)| Request::Alter { collection, add, drop, check }
+        ),
         Just(Request::Status { hash: false }),
         Just(Request::Status { hash: true }),
         Just(Request::Members),

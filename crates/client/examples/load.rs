@@ -129,6 +129,7 @@ fn schema() -> Schema {
         index: true,
         unique: false,
         required: false,
+        default: None,
     };
     Schema { fields: vec![field("email", FieldType::Str), field("age", FieldType::Int)] }
 }

@@ -1,20 +1,24 @@
 //! `mondongo cli`: the prompt, and commands from `-c` or a pipe (spec D3, D4).
 
 mod completion;
-mod language;
+mod help;
+pub(crate) mod language;
+mod operations;
+mod pager;
 mod prompt;
 mod render;
 mod request;
 mod session;
+mod table;
+
+pub(crate) use request::typed_text;
 
 use crate::args::CliArguments;
-use crate::folder::LocalNode;
-use client::Client;
+use crate::target::Target;
+use language::Output;
 use server::Access;
 use session::{Session, Verdict};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Exit status for wrong arguments, as clap's.
@@ -23,10 +27,10 @@ const WRONG_ARGUMENTS: u8 = 2;
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
     if arguments.members == "help" {
-        print!("{}", render::HELP);
+        print!("{}", help::HELP);
         return ExitCode::SUCCESS;
     }
-    let target = match parse_target(&arguments.members) {
+    let target = match Target::parse(&arguments.members) {
         Ok(target) => target,
         Err(message) => {
             eprintln!("error: {message}");
@@ -45,47 +49,29 @@ pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
     }
 }
 
-/// Whom the prompt talks to.
-#[derive(Debug, PartialEq, Eq)]
-enum Target {
-    /// Members of a group.
-    Members(Vec<String>),
-    /// The node of a folder, within this process.
-    Folder(PathBuf),
-}
-
 /// Whether every command succeeded.
 fn talk(target: &Target, arguments: &CliArguments) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let refused = |error: api::Error| io::Error::other(error.message);
-    match target {
-        Target::Members(members) => {
-            let connect = Client::connect(members, client::Options::default());
-            let client = runtime.block_on(connect).map_err(refused)?;
-            run_session(&runtime, Session::new(client, arguments.json), arguments)
-        }
-        Target::Folder(path) => {
-            let node = LocalNode::open(path).map_err(io::Error::other)?;
-            let client = runtime.block_on(node.client(client::Options::default()));
-            let mut session = Session::new(client.map_err(refused)?, arguments.json);
-            match &node.access {
-                Access::Full { is_new: true } => {
-                    eprintln!("{} is new: a group of one", path.display());
-                }
-                Access::Full { is_new: false } => {}
-                Access::ReadOnly { reason } => {
-                    eprintln!("{} can only be read: {reason}", path.display());
-                    session.read_locally();
-                }
-            }
-            let ran = run_session(&runtime, session, arguments);
-            // The connections go with the runtime's tasks; without them the node stops at once.
-            drop(runtime);
-            let closed = node.close().map_err(io::Error::other);
-            let all_succeeded = ran?;
-            closed.map(|()| all_succeeded)
-        }
+    let reached = target.reach(&runtime).map_err(io::Error::other)?;
+    let output = if arguments.json { Output::Json } else { arguments.output };
+    let mut session = Session::new(reached.client.clone(), output);
+    if arguments.no_pager {
+        session.without_pager();
     }
+    match &reached.access {
+        Some(Access::Full { is_new: true }) => {
+            eprintln!("{} is new: a group of one", arguments.members);
+        }
+        Some(Access::ReadOnly { reason }) => {
+            eprintln!("{} can only be read: {reason}", arguments.members);
+            session.read_locally();
+        }
+        Some(Access::Full { is_new: false }) | None => {}
+    }
+    let ran = run_session(&runtime, session, arguments);
+    let closed = reached.close(runtime).map_err(io::Error::other);
+    let all_succeeded = ran?;
+    closed.map(|()| all_succeeded)
 }
 
 fn run_session(
@@ -99,7 +85,32 @@ fn run_session(
     } else if io::stdin().is_terminal() {
         prompt::run(runtime, &mut session).map(|()| true)
     } else {
-        run_lines(runtime, &mut session, io::stdin().lock().lines())
+        run_lines(runtime, &mut session, Joined(io::stdin().lock().lines()))
+    }
+}
+
+/// Puts lines together as long as a quote or a bracket is open; an empty line ends that.
+struct Joined<L>(L);
+
+impl<L: Iterator<Item = io::Result<String>>> Iterator for Joined<L> {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<io::Result<String>> {
+        let mut text = match self.0.next()? {
+            Ok(line) => line,
+            error => return Some(error),
+        };
+        while language::is_incomplete(&text) {
+            match self.0.next() {
+                Some(Ok(line)) if !line.trim().is_empty() => {
+                    text.push('\n');
+                    text += &line;
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                _ => break,
+            }
+        }
+        Some(Ok(text))
     }
 }
 
@@ -128,54 +139,4 @@ fn run_lines(
         }
     }
     Ok(all_succeeded)
-}
-
-/// A folder is what is one; of what is not there, whatever cannot be meant as an address.
-fn parse_target(text: &str) -> Result<Target, String> {
-    if Path::new(text).is_dir() {
-        return Ok(Target::Folder(text.into()));
-    }
-    let members: Vec<String> = text.split(',').map(|member| member.trim().to_string()).collect();
-    let is_address = |member: &String| {
-        let port = member.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
-    };
-    let Some(wrong) = members.iter().find(|member| !is_address(member)) else {
-        return Ok(Target::Members(members));
-    };
-    let is_host = wrong.is_empty() || wrong == "localhost" || wrong.parse::<IpAddr>().is_ok();
-    if members.len() > 1 || is_host || (wrong.contains(':') && !wrong.contains('/')) {
-        return Err(format!("{wrong:?} is no address: write HOST:PORT, as in localhost:8000"));
-    }
-    if Path::new(text).exists() {
-        return Err(format!("{text} is a file; name a folder, or HOST:PORT"));
-    }
-    Ok(Target::Folder(text.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Target, parse_target};
-
-    #[test]
-    fn targets_are_addresses_or_folders() {
-        let target = parse_target("localhost:8000, [::1]:8001").expect("addresses");
-        let members = ["localhost:8000", "[::1]:8001"].map(String::from).to_vec();
-        assert_eq!(target, Target::Members(members));
-        for text in
-            ["localhost", ":8000", "localhost:", "localhost:0", "db:99999", "a:1,", "", "a,b"]
-        {
-            let message = parse_target(text).expect_err(text);
-            assert!(message.contains("no address"), "{message}");
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        for path in [folder.path().to_path_buf(), folder.path().join("new"), "db".into()] {
-            let text = path.display().to_string();
-            assert_eq!(parse_target(&text).expect("a folder"), Target::Folder(path));
-        }
-        let file = folder.path().join("file");
-        std::fs::write(&file, "").expect("written");
-        let message = parse_target(&file.display().to_string()).expect_err("a file");
-        assert!(message.contains("is a file"), "{message}");
-    }
 }

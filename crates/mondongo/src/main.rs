@@ -4,11 +4,15 @@ mod args;
 mod ask;
 mod cli;
 mod demo;
+mod export;
 mod folder;
+mod import;
 mod log;
 mod member;
+mod progress;
 mod serve;
 mod status;
+mod target;
 mod verify;
 
 use args::{Arguments, Command};
@@ -22,6 +26,8 @@ fn main() -> ExitCode {
         Command::Member(arguments) => member::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
     }

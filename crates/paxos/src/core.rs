@@ -414,6 +414,11 @@ impl Paxos {
         self.config.node
     }
 
+    /// The highest ballot it has promised; as in [`Paxos::status`].
+    pub fn ballot(&self) -> Ballot {
+        self.promised
+    }
+
     /// What this node is at present.
     pub fn role(&self) -> Role {
         match &self.role {

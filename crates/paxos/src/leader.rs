@@ -265,6 +265,7 @@ impl Paxos {
     pub(crate) fn advance_decided(&mut self) {
         while let RoleState::Owning(l) = &self.role
             && l.is_leading
+            && self.decided < self.accepted
         {
             let upto = self.quorum_slot(l).min(self.accepted);
             let upto = l.undecided_memberships.front().map_or(upto, |barrier| upto.min(*barrier));
@@ -317,10 +318,11 @@ impl Paxos {
         };
         let learners_vote = self.config.is_planted(PlantedBug::LearnersVote);
         let mut held = Vec::new();
-        for node in self.membership.members.keys() {
-            if !self.membership.is_voter(*node) && !learners_vote {
-                continue;
-            }
+        let voters: Vec<NodeId> = match learners_vote {
+            true => self.membership.members.keys().copied().collect(),
+            false => self.membership.voters().collect(),
+        };
+        for node in &voters {
             if without_dropped && self.is_dropped(*node) {
                 continue;
             }
@@ -398,15 +400,15 @@ impl Paxos {
     /// Sends each follower what it lacks, as far as the window allows, or at least the news of what is
     /// decided.
     pub(crate) fn flush_followers(&mut self) {
+        if !self.is_leading() {
+            return;
+        }
         let lineage = match self.membership.policy {
             Policy::Passive => self.membership.lineage(self.membership_slot),
             Policy::Paxos => Vec::new(),
         };
         let Paxos { role, log, outputs, config, now, accepted, decided, .. } = self;
         let RoleState::Owning(l) = role else { return };
-        if !l.is_leading {
-            return;
-        }
         for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
             let decided = &tellable(*decided, peer.acked, &lineage);
             while peer.next <= *accepted

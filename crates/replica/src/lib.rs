@@ -19,6 +19,7 @@
 //! Invariant: only entries that are durable in this node's own log are applied, so the store never
 //! knows more than the log (checked at start).
 
+mod builds;
 mod bytes;
 mod changes;
 mod examine;

@@ -1,5 +1,6 @@
 //! [`Replica`]: what goes in, what comes out, and who waits for what.
 
+use crate::builds::Builds;
 use crate::changes::{Changes, JOIN_TICKS};
 use crate::message::PeerMessage;
 use crate::snapshots::{Imported, Retention, Snapshots};
@@ -301,6 +302,7 @@ pub struct Replica {
     pub(crate) stored: Slot,
     pub(crate) writes: Writes,
     pub(crate) sequence: u64,
+    pub(crate) builds: Builds,
     pub(crate) reads: BTreeMap<RequestId, Read>,
     /// Reads that may be served once the slot is applied.
     ready: BTreeMap<(Slot, RequestId), Request>,
@@ -338,6 +340,7 @@ impl Replica {
             stored: Slot::ZERO,
             writes: Writes::default(),
             sequence: 0,
+            builds: Builds::default(),
             reads: BTreeMap::new(),
             ready: BTreeMap::new(),
             leader: None,
@@ -383,6 +386,7 @@ impl Replica {
     pub fn flush(&mut self, outputs: &mut Vec<Output>) {
         self.note_leader();
         self.hand_over_writes();
+        self.propose_build_step();
         let mut core_outputs = std::mem::take(&mut self.core_outputs);
         self.paxos.flush(&mut core_outputs);
         let mut entries = Vec::new();
@@ -451,6 +455,7 @@ impl Replica {
 
     fn on_applied(&mut self, through: Slot, outcomes: Vec<Outcome>) {
         assert!(through <= self.delivered, "only what was handed out is applied");
+        self.builds.note(&outcomes);
         for outcome in outcomes {
             let (Some(reference), Some(answer)) = (outcome.reference, outcome.answer) else {
                 continue;
@@ -541,7 +546,7 @@ impl Replica {
 
     /// Notices a new leader: what was handed to another is handed to it.
     fn note_leader(&mut self) {
-        let leader = self.paxos.leader().map(|node| (self.paxos.status().ballot, node));
+        let leader = self.paxos.leader().map(|node| (self.paxos.ballot(), node));
         if leader == self.leader {
             return;
         }
@@ -651,5 +656,6 @@ fn brings_entries(message: &Message) -> bool {
     }
 }
 
-/// Marks a proposal that came from another node: it is that node's business to send it again.
-const FORWARDED: u64 = 0;
+/// Marks a proposal that nobody here waits for: a write that came from another node, which sends it again, or
+/// a step of a build.
+pub(crate) const FORWARDED: u64 = 0;

@@ -33,6 +33,9 @@ struct Arguments {
     /// Gives each client so many operations.
     #[arg(long)]
     operations: Option<usize>,
+    /// Goes on after a violation, and tells all of them.
+    #[arg(long)]
+    keep_going: bool,
     /// Makes a failing world as small as it can.
     #[arg(long)]
     shrink: bool,
@@ -78,16 +81,27 @@ pub fn run_arguments(args: &[String]) -> Result<(), String> {
         println!("seed {seed}: {report:?}");
         return Ok(());
     }
-    let mut total = Report::default();
+    let (mut total, mut violations) = (Report::default(), 0);
     for seed in arguments.from..arguments.from + arguments.runs {
-        let report = played(seed, false)?;
+        let report = match played(seed, false) {
+            Ok(report) => report,
+            Err(what) if arguments.keep_going => {
+                println!("{what}");
+                violations += 1;
+                continue;
+            }
+            Err(what) => return Err(what),
+        };
         if arguments.twice && played(seed, false)? != report {
             return Err(format!("seed {seed}: two runs differ"));
         }
         total.add(&report);
     }
-    println!("{} runs without a violation: {total}", arguments.runs);
-    Ok(())
+    println!("{} runs without a violation: {total}", arguments.runs - violations);
+    match violations {
+        0 => Ok(()),
+        _ => Err(format!("{violations} of {} runs violated something", arguments.runs)),
+    }
 }
 
 /// How a world differs from the one its seed draws.

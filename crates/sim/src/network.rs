@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One direction between two nodes, by index: from, to.
 type Link = (usize, usize);
 
+/// When a message arrives: never, once, or twice.
+type Arrivals = [Option<u64>; 2];
+
 /// The kinds of messages that a link may stop on their own.
 const KINDS: [&str; 15] = [
     "canvass",
@@ -54,23 +57,20 @@ impl Network {
     }
 
     /// When a message between a client and a node, sent at `now_us`, arrives: never, once, or twice.
-    pub(crate) fn arrivals(&self, plan: &Plan, rng: &mut Rng, now_us: u64) -> Vec<u64> {
+    pub(crate) fn arrivals(&self, plan: &Plan, rng: &mut Rng, now_us: u64) -> Arrivals {
         let (min, max) = plan.delay_us;
         if self.is_perfect {
-            return vec![now_us + min];
+            return [Some(now_us + min), None];
         }
         if rng.f64() < plan.loss {
-            return Vec::new();
+            return [None, None];
         }
         let mut delay = rng.u64(min..=max);
         if rng.f64() < plan.straggling {
             delay += rng.u64(10_000..400_000);
         }
-        let mut arrivals = vec![now_us + delay];
-        if rng.f64() < plan.duplication {
-            arrivals.push(now_us + rng.u64(min..=max * 4));
-        }
-        arrivals
+        let is_twice = rng.f64() < plan.duplication;
+        [Some(now_us + delay), is_twice.then(|| now_us + rng.u64(min..=max * 4))]
     }
 
     /// When a message of this kind between two nodes, sent at `now_us`, arrives.
@@ -81,22 +81,22 @@ impl Network {
         link: Link,
         kind: &str,
         now_us: u64,
-    ) -> Vec<u64> {
+    ) -> Arrivals {
         if self.is_perfect {
             return self.arrivals(plan, rng, now_us);
         }
         let stops = self.cut.contains(&link) || self.dark.contains(&link);
         if stops || self.muffled.get(&link).is_some_and(|kinds| kinds.contains(kind)) {
-            return Vec::new();
+            return [None, None];
         }
         if let Some(until_us) = self.held.get(&link).filter(|until_us| **until_us > now_us) {
-            return vec![*until_us];
+            return [Some(*until_us), None];
         }
         let mut arrivals = self.arrivals(plan, rng, now_us);
         if let Some((node, slowness_us)) = plan.laggard
             && (link.0 == node || link.1 == node)
         {
-            for at in &mut arrivals {
+            for at in arrivals.iter_mut().flatten() {
                 *at += rng.u64(..slowness_us);
             }
         }
@@ -213,6 +213,17 @@ impl Network {
         }
         self.cut.remove(&(victim, companion));
         self.cut.remove(&(companion, victim));
+    }
+
+    /// These two reach each other again.
+    pub(crate) fn open(&mut self, a: usize, b: usize) {
+        self.cut.remove(&(a, b));
+        self.cut.remove(&(b, a));
+    }
+
+    /// `to` no longer hears `from`.
+    pub(crate) fn silence(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
     }
 
     /// No link is cut or muffled.

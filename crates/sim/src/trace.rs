@@ -1,6 +1,6 @@
 //! The trace of a run: always hashed, printed on demand.
 
-use std::fmt::{Debug, Write};
+use std::fmt::{Arguments, Debug, Write};
 
 /// What happened, in order.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ impl Trace {
     }
 
     /// Notes one event at `time_us`.
-    pub(crate) fn event(&mut self, time_us: u64, what: std::fmt::Arguments<'_>) {
+    pub(crate) fn event(&mut self, time_us: u64, what: Arguments<'_>) {
         self.line.clear();
         // Writing to a string cannot fail.
         let _ = write!(self.line, "{time_us:>9} {what}");
@@ -26,20 +26,28 @@ impl Trace {
         }
     }
 
+    /// Notes an event that comes often: the hash is over numbers that name it, and text is made only to be printed.
+    pub(crate) fn numbers(&mut self, time_us: u64, numbers: &[u64], what: Arguments<'_>) {
+        for number in [time_us].iter().chain(numbers) {
+            self.hash = hashed(self.hash, &number.to_le_bytes());
+        }
+        if self.is_printed {
+            println!("{time_us:>9} {what}");
+        }
+    }
+
     /// Notes a message that arrives, of these bytes. Most events are messages, and writing each out would
-    /// take most of a run's time, so the hash is over the bytes, and text is made only to be printed.
-    pub(crate) fn message(
-        &mut self,
-        time_us: u64,
-        link: (usize, usize),
-        bytes: &[u8],
-        message: &impl Debug,
-    ) {
+    /// take most of a run's time, so the hash is over the bytes.
+    pub(crate) fn message(&mut self, time_us: u64, link: (usize, usize), bytes: &[u8]) {
         let (from, to) = link;
         for number in [time_us, from as u64, to as u64] {
             self.hash = hashed(self.hash, &number.to_le_bytes());
         }
         self.hash = hashed(self.hash, bytes);
+    }
+
+    /// Prints what a message that arrives says, if anything is printed.
+    pub(crate) fn say(&self, time_us: u64, (from, to): (usize, usize), message: &impl Debug) {
         if self.is_printed {
             println!("{time_us:>9} {from} -> {to} {message:?}");
         }

@@ -9,6 +9,7 @@ mod machines;
 mod passive;
 mod starts;
 mod stories;
+mod watched;
 
 use crate::checker::{Agreement, History};
 use crate::client::Client;
@@ -108,17 +109,18 @@ pub struct Violation {
 }
 
 #[derive(Clone, Debug)]
+// Most events are ticks and messages: what is larger is boxed.
 enum Event {
     Tick(usize, u64),
     Deliver { to: NodeId, from: NodeId, bytes: Bytes },
-    Request { node: usize, client: usize, number: u64, call: Call },
-    Answer { client: usize, number: u64, answer: Result<Value, api::Error> },
+    Request { node: usize, client: usize, number: u64, call: Box<Call> },
+    Answer { client: usize, number: u64, answer: Box<Result<Value, api::Error>> },
     Patience { client: usize, number: u64, attempt: u64 },
-    Repeat { client: usize, number: u64, call: Call },
+    Repeat { client: usize, number: u64, call: Box<Call> },
     Synced(usize, u64),
     Stored(usize, u64),
     Fetch { node: usize, life: u64, to: NodeId, from: Slot, upto: Slot, bytes_max: usize },
-    Query { node: usize, life: u64, id: RequestId, request: Request },
+    Query { node: usize, life: u64, id: RequestId, request: Box<Request> },
     NetworkFault,
     LinkHeld,
     LinkFlicker,
@@ -154,8 +156,8 @@ struct World {
     rng: Rng,
     trace: Trace,
     now_us: u64,
-    /// Time, number, place in `events`.
-    queue: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    /// Time and number (see [`moment`]), place in `events`.
+    queue: BinaryHeap<Reverse<(u128, u32)>>,
     events: Vec<Option<Event>>,
     /// Places in `events` that are free.
     free: Vec<u32>,
@@ -179,10 +181,16 @@ struct World {
     /// Nodes whose removal an operator has wished for.
     to_be_removed: BTreeSet<NodeId>,
     report: Report,
+    /// Where messages are written, one after the other.
+    message_buffer: Vec<u8>,
     /// Who plays the leader and who the follower in the plan's story.
     cast: (usize, usize),
     /// A later leader in the story.
     second: usize,
+    /// How far somebody was when an act of the story began.
+    mark: u64,
+    /// Which act of the story is played, where its scenes only wait for something.
+    act: u64,
 }
 
 /// The client number under which final reads are made.
@@ -209,7 +217,7 @@ impl World {
             .collect();
         World {
             network: Network::new(plan.nodes()),
-            clients: (0..plan.clients).map(Client::new).collect(),
+            clients: (0..plan.clients).map(|index| Client::new(index, &plan)).collect(),
             histories: vec![History::default(); plan.keys],
             rng,
             trace: Trace::new(is_printed),
@@ -229,18 +237,21 @@ impl World {
             kept: BTreeSet::new(),
             to_be_removed: BTreeSet::new(),
             report: Report::default(),
+            message_buffer: Vec::new(),
             cast: (0, 0),
             second: 0,
+            mark: 0,
+            act: 0,
             plan,
         }
     }
 
     fn play(&mut self) -> Result<Report, String> {
         self.begin();
-        while let Some(Reverse((time, _, place))) = self.queue.pop() {
+        while let Some(Reverse((moment, place))) = self.queue.pop() {
             let Some(event) = self.events[place as usize].take() else { continue };
             self.free.push(place);
-            self.now_us = time;
+            self.now_us = (moment >> 64) as u64;
             self.report.events += 1;
             self.on_event(event)?;
             if self.phase != Phase::Chaos && self.is_over()? {
@@ -290,7 +301,7 @@ impl World {
             u32::try_from(self.events.len() - 1).expect("far fewer events wait")
         });
         self.events[place as usize] = Some(event);
-        self.queue.push(Reverse((time_us, number, place)));
+        self.queue.push(Reverse((moment(time_us, number), place)));
     }
 
     fn after(&mut self, delay_us: u64, event: Event) {
@@ -326,15 +337,17 @@ impl World {
             Event::Deliver { to, from, bytes } => {
                 let node = index_of(to);
                 if self.nodes[node].id == to && self.nodes[node].up.is_some() {
-                    let message = decode_peer_message(bytes.clone()).map_err(|e| e.to_string())?;
-                    self.trace.message(self.now_us, (index_of(from), node), &bytes, &message);
+                    let link = (index_of(from), node);
+                    self.trace.message(self.now_us, link, &bytes);
+                    let message = decode_peer_message(bytes).map_err(|e| e.to_string())?;
+                    self.trace.say(self.now_us, link, &message);
                     self.step(node, Input::Peer { from, message })?;
                 }
             }
             Event::Request { node, client, number, call } => {
-                self.on_request(node, client, number, call)?;
+                self.on_request(node, client, number, *call)?;
             }
-            Event::Answer { client, number, answer } => self.on_answer(client, number, answer)?,
+            Event::Answer { client, number, answer } => self.on_answer(client, number, *answer)?,
             Event::Patience { client, number, attempt } => {
                 self.on_patience(client, number, attempt);
             }
@@ -446,6 +459,11 @@ impl World {
         up.decided = decided;
         Ok(())
     }
+}
+
+/// Time and number of an event as one number, which is quicker to compare than two.
+fn moment(time_us: u64, number: u64) -> u128 {
+    u128::from(time_us) << 64 | u128::from(number)
 }
 
 /// The node at which an event happens, if it is one that a paused process does not see.

@@ -55,6 +55,7 @@ fn indexed(name: &str) -> FieldSchema {
         index: true,
         unique: false,
         required: false,
+        default: None,
     }
 }
 

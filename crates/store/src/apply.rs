@@ -1,10 +1,12 @@
 //! Carries out one write over an overlay.
 
-use crate::catalog::{Catalog, Collection};
+use crate::builds::state_word;
+use crate::catalog::{Catalog, Collection, read_position};
 use crate::documents::{self, Writing};
 use crate::engine::{Direction, View};
 use crate::failure::{Failure, Fatal, Outcome, bad_request};
 use crate::feed::{self, ChangeRows};
+use crate::index::{Index, IndexState};
 use crate::keys;
 use crate::overlay::Overlay;
 use crate::references::References;
@@ -28,12 +30,16 @@ pub(crate) struct State {
     pub(crate) counts: BTreeMap<u32, u64>,
     /// Numbers of destroyed collections with rows left.
     pub(crate) destroyed: BTreeSet<u32>,
+    /// Collections and numbers of dropped indexes with rows left.
+    pub(crate) dropped: BTreeSet<(u32, u16)>,
+    /// Collections and numbers of indexes that are being built, with the collection's name.
+    pub(crate) building: BTreeMap<(u32, u16), String>,
     pub(crate) references: References,
     pub(crate) change_rows: ChangeRows,
     pub(crate) group: Option<Group>,
 }
 
-/// Most rows of destroyed collections removed with one apply batch.
+/// Most rows of destroyed collections and dropped indexes removed with one apply batch.
 const DESTROYED_ROWS_PER_BATCH: usize = 1024;
 
 /// One write on its way.
@@ -82,6 +88,12 @@ impl<V: View> Applying<'_, V> {
             Request::Batch { requests } => self.batch(requests),
             Request::Expect(expectation) => self.expect(expectation),
             Request::Forget { reference } => self.state.references.forget(self.overlay, reference),
+            Request::CreateIndex { collection, index } => self.create_index(collection, index),
+            Request::DropIndex { collection, name } => self.drop_index(collection, name),
+            Request::Alter { collection, add, drop, check } => {
+                self.alter(collection, add, drop, *check)
+            }
+            Request::BuildIndex => self.build_index(),
             Request::Describe { .. }
             | Request::Search { .. }
             | Request::Count { .. }
@@ -117,7 +129,7 @@ impl<V: View> Applying<'_, V> {
         }
         let number = self.state.next_collection;
         self.state.next_collection += 1;
-        let collection = Collection::new(number, name.to_owned(), schema.clone());
+        let collection = Collection::new(number, name.to_owned(), schema.clone())?;
         self.overlay.put_fresh(keys::count(number), 0u64.to_be_bytes().to_vec());
         self.state.counts.insert(number, 0);
         self.set_collection(collection);
@@ -126,7 +138,18 @@ impl<V: View> Applying<'_, V> {
 
     /// The name is free at once; the rows go with later batches.
     fn destroy(&mut self, name: &str) -> Outcome<Value> {
-        let number = self.state.catalog.get(name)?.number;
+        let collection = Arc::clone(self.state.catalog.get(name)?);
+        let number = collection.number;
+        for index in &collection.indexes {
+            if self.state.building.remove(&(number, index.number)).is_some() {
+                self.overlay.delete(keys::build(number, index.number));
+            }
+        }
+        // Their rows go with those of the collection.
+        for (_, index) in self.state.dropped.extract_if((number, 0)..=(number, u16::MAX), |_| true)
+        {
+            self.overlay.delete(keys::dropped(number, index));
+        }
         self.overlay.delete(keys::catalog(number));
         self.overlay.delete(keys::count(number));
         self.overlay.put_fresh(keys::destroyed(number), Vec::new());
@@ -163,7 +186,12 @@ impl<V: View> Applying<'_, V> {
     }
 
     /// What follows a change that went well: from here nothing is taken back.
-    pub(crate) fn finish(&mut self, collection: &Collection, multikey: &BTreeSet<u16>, added: i64) {
+    pub(crate) fn finish(
+        &mut self,
+        collection: &Collection,
+        multikey: &BTreeSet<(u16, usize)>,
+        added: i64,
+    ) {
         if added != 0 {
             let count = self.state.counts.entry(collection.number).or_default();
             *count = count.saturating_add_signed(added);
@@ -173,13 +201,18 @@ impl<V: View> Applying<'_, V> {
         if !multikey.is_empty() {
             let mut collection = collection.clone();
             for index in &mut collection.indexes {
-                index.multikey |= multikey.contains(&index.number);
+                for (field, multikey_field) in index.multikey.iter_mut().enumerate() {
+                    *multikey_field |= multikey.contains(&(index.number, field));
+                }
             }
             self.set_collection(collection);
         }
     }
 
-    fn set_collection(&mut self, collection: Collection) {
+    pub(crate) fn set_collection(&mut self, collection: Collection) {
+        let number = collection.number;
+        self.state.building.retain(|(of, _), _| *of != number);
+        self.state.building.extend(building(&collection));
         self.overlay.put(keys::catalog(collection.number), collection.encode());
         let name = collection.name.clone();
         self.state.catalog.collections.insert(name, Arc::new(collection));
@@ -188,16 +221,20 @@ impl<V: View> Applying<'_, V> {
 
     /// Removes some rows of destroyed collections, which nothing can see any more.
     pub(crate) fn sweep(&mut self) -> Result<(), Fatal> {
+        let left = DESTROYED_ROWS_PER_BATCH - self.sweep_index(DESTROYED_ROWS_PER_BATCH)?;
+        if left == 0 {
+            return Ok(());
+        }
         let Some(number) = self.state.destroyed.first().copied() else { return Ok(()) };
         let mut rows = Vec::new();
         for prefix in [keys::documents(number), keys::indexes(number)] {
             let (from, to) = keys::prefix_range(&prefix);
-            let left = DESTROYED_ROWS_PER_BATCH - rows.len();
+            let left = left - rows.len();
             for row in self.overlay.range(&from, &to, Direction::Forward).take(left) {
                 rows.push(row?.0);
             }
         }
-        if rows.len() < DESTROYED_ROWS_PER_BATCH {
+        if rows.len() < left {
             self.state.destroyed.remove(&number);
             self.overlay.delete(keys::destroyed(number));
         }
@@ -208,29 +245,71 @@ impl<V: View> Applying<'_, V> {
     }
 }
 
+/// The indexes of a collection that are being built, as [`State::building`] has them.
+fn building(collection: &Collection) -> Vec<((u32, u16), String)> {
+    let is_built = |index: &&Index| matches!(index.state, IndexState::Building(_));
+    let indexes = collection.indexes.iter().filter(is_built);
+    indexes.map(|index| ((collection.number, index.number), collection.name.clone())).collect()
+}
+
 /// What `describe` answers of one collection.
-pub(crate) fn describe(collection: &Collection, count: u64) -> Value {
+pub(crate) fn describe(view: &impl View, collection: &Collection) -> Result<Value, Fatal> {
     let mut schema = Document::new();
     for field in &collection.schema.fields {
-        schema.insert(
-            field.name.clone(),
-            doc! {
-                "type": field.kind.as_str(),
-                "index": field.index || field.unique,
-                "unique": field.unique,
-                "required": field.required,
-            },
-        );
+        let mut description = doc! {
+            "type": field.kind.as_str(),
+            "index": field.index || field.unique,
+            "unique": field.unique,
+            "required": field.required,
+        };
+        if let Some(default) = &field.default {
+            description.insert("default", default.clone());
+        }
+        schema.insert(field.name.clone(), description);
     }
-    let mut indexes = vec![Value::from(doc! { "name": "_id_", "field": ID_FIELD, "unique": true })];
+    let id = doc! { "name": "_id_", "keys": { ID_FIELD: 1i64 }, "unique": true, "state": "ready" };
+    let mut indexes = vec![Value::Document(id)];
     for index in &collection.indexes {
-        indexes.push(Value::from(doc! {
-            "name": index.name(),
-            "field": index.field.clone(),
-            "unique": index.unique,
-        }));
+        indexes.push(describe_index(view, collection, index)?);
     }
-    Value::from(doc! { "schema": schema, "indexes": indexes, "documents": count as i64 })
+    let count = read_count(view, collection.number)? as i64;
+    Ok(Value::from(doc! { "schema": schema, "indexes": indexes, "documents": count }))
+}
+
+fn describe_index(
+    view: &impl View,
+    collection: &Collection,
+    index: &Index,
+) -> Result<Value, Fatal> {
+    let mut description = doc! {
+        "name": index.name(),
+        "keys": index.spec.keys_document(),
+        "unique": index.spec.unique,
+    };
+    if index.spec.sparse {
+        description.insert("sparse", true);
+    }
+    if let Some(filter) = &index.spec.filter {
+        description.insert("where", filter.clone());
+    }
+    let lists = index.multikey.iter().zip(index.paths()).filter(|(multikey, _)| **multikey);
+    let lists: Vec<&str> = lists.map(|(_, path)| path.as_str()).collect();
+    if !lists.is_empty() {
+        description.insert("lists", lists);
+    }
+    description.insert("state", state_word(index));
+    match &index.state {
+        IndexState::Ready => {}
+        IndexState::Building(_) => {
+            // The catalog that readers keep is older.
+            let position = read_position(view, collection.number, index.number)?;
+            description.insert("documents_done", position.documents as i64);
+        }
+        IndexState::Failed(reason) => {
+            description.insert("reason", reason.clone());
+        }
+    }
+    Ok(Value::Document(description))
 }
 
 /// What is known of collections in memory.
@@ -238,6 +317,8 @@ pub(crate) struct Collections {
     pub(crate) catalog: Catalog,
     pub(crate) counts: BTreeMap<u32, u64>,
     pub(crate) destroyed: BTreeSet<u32>,
+    pub(crate) dropped: BTreeSet<(u32, u16)>,
+    pub(crate) building: BTreeMap<(u32, u16), String>,
 }
 
 impl Collections {
@@ -255,13 +336,22 @@ impl Collections {
             let number = number.ok_or_else(|| Fatal::Damaged(format!("row {key:02x?}")))?;
             destroyed.insert(u32::from_be_bytes(number));
         }
-        Ok(Collections { catalog, counts, destroyed })
+        let mut dropped = BTreeSet::new();
+        let (from, to) = keys::family_range(keys::family::DROPPED);
+        for row in view.range(&from, &to, Direction::Forward) {
+            let (key, _) = row?;
+            let named = keys::index_named(&key);
+            dropped.insert(named.ok_or_else(|| Fatal::Damaged(format!("row {key:02x?}")))?);
+        }
+        let building = catalog.collections.values().flat_map(|one| building(one)).collect();
+        Ok(Collections { catalog, counts, destroyed, dropped, building })
     }
 }
 
 impl State {
     pub(crate) fn load(view: &impl View, meta: crate::store::Meta) -> Result<State, Fatal> {
-        let Collections { catalog, counts, destroyed } = Collections::load(view)?;
+        let Collections { catalog, counts, destroyed, dropped, building } =
+            Collections::load(view)?;
         Ok(State {
             applied_slot: meta.applied_slot,
             catalog_version: meta.catalog_version,
@@ -269,6 +359,8 @@ impl State {
             catalog,
             counts,
             destroyed,
+            dropped,
+            building,
             references: References::load(view)?,
             change_rows: ChangeRows::load(view)?,
             group: Group::read(view)?,
@@ -288,7 +380,7 @@ pub(crate) fn read_count(view: &impl View, collection: u32) -> Result<u64, Fatal
 pub(crate) fn verify(view: &impl View, state: &State) -> Result<(), Fatal> {
     feed::verify(view, state.change_rows)?;
     for collection in state.catalog.collections.values() {
-        let count = documents::verify(view, collection)?;
+        let count = documents::verify(view, collection, &state.dropped)?;
         if read_count(view, collection.number)? != count {
             return Err(Fatal::Damaged(format!(
                 "collection {}: it has {count} documents, but another count is written",

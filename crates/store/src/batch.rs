@@ -44,7 +44,9 @@ pub(crate) fn validate_all(requests: &[Request]) -> Result<(), Error> {
 
 fn check_member(request: &Request) -> Result<(), Error> {
     let is_write = request.is_write() || matches!(request, Request::Expect(_));
-    if !is_write || matches!(request, Request::Batch { .. } | Request::Forget { .. }) {
+    if !is_write
+        || matches!(request, Request::Batch { .. } | Request::Forget { .. } | Request::BuildIndex)
+    {
         return Err(bad_request("it is no part of a batch; a batch holds writes, and expect"));
     }
     Ok(())
@@ -177,8 +179,9 @@ impl crate::apply::State {
     /// Reads again what is kept of collections in memory, after changes were taken back.
     fn reload_collections(&mut self, view: &impl View) -> Result<(), Fatal> {
         let collections = crate::apply::Collections::load(view)?;
-        (self.catalog, self.counts, self.destroyed) =
-            (collections.catalog, collections.counts, collections.destroyed);
+        (self.catalog, self.counts) = (collections.catalog, collections.counts);
+        (self.destroyed, self.dropped) = (collections.destroyed, collections.dropped);
+        self.building = collections.building;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use crate::codec::{Reader, Writer};
 use crate::command::{DecodeError, read_schema, write_schema};
 use crate::engine::{Direction, View};
 use crate::failure::Fatal;
+use crate::index::{Index, IndexState, Position};
 use crate::keys;
 use api::{Error, ErrorCode, Schema};
 use std::collections::BTreeMap;
@@ -15,46 +16,45 @@ pub(crate) struct Collection {
     pub(crate) number: u32,
     pub(crate) name: String,
     pub(crate) schema: Schema,
+    /// In the order of their numbers.
     pub(crate) indexes: Vec<Index>,
-}
-
-/// A secondary index on one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Index {
-    pub(crate) number: u16,
-    pub(crate) field: String,
-    pub(crate) unique: bool,
-    /// Whether some document ever held a list in the field, so that one document may have several
-    /// entries.
-    pub(crate) multikey: bool,
-}
-
-impl Index {
-    /// The index's name in messages and descriptions.
-    pub(crate) fn name(&self) -> String {
-        format!("{}_1", self.field)
-    }
+    pub(crate) next_index: u16,
 }
 
 impl Collection {
-    pub(crate) fn new(number: u32, name: String, schema: Schema) -> Collection {
-        let indexed = schema.fields.iter().filter(|field| field.index || field.unique);
-        let indexes = (0..).zip(indexed).map(|(number, field)| Index {
-            number,
-            field: field.name.clone(),
-            unique: field.unique,
-            multikey: false,
+    /// An empty collection with the indexes that its schema declares.
+    ///
+    /// # Errors
+    /// If the schema names a field that cannot be indexed.
+    pub(crate) fn new(number: u32, name: String, schema: Schema) -> Result<Collection, Error> {
+        let declared = schema.fields.iter().filter(|field| field.index || field.unique);
+        let indexes = (0..).zip(declared).map(|(number, field)| {
+            Index::new(number, Index::declared_spec(&field.name, field.unique), true)
         });
-        let indexes = indexes.collect();
-        Collection { number, name, schema, indexes }
+        let indexes = indexes.collect::<Result<Vec<_>, _>>()?;
+        let next_index = indexes.len() as u16;
+        Ok(Collection { number, name, schema, indexes, next_index })
+    }
+
+    /// The index called `name`.
+    pub(crate) fn index(&self, name: &str) -> Option<&Index> {
+        self.indexes.iter().find(|index| index.name() == name)
+    }
+
+    /// The names of all indexes, for a message.
+    pub(crate) fn index_names(&self) -> String {
+        let names = std::iter::once("_id_").chain(self.indexes.iter().map(Index::name));
+        names.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.string(&self.name);
         write_schema(&mut writer, &self.schema);
+        writer.number(u64::from(self.next_index));
+        writer.number(self.indexes.len() as u64);
         for index in &self.indexes {
-            writer.byte(u8::from(index.multikey));
+            index.encode(&mut writer);
         }
         writer.0
     }
@@ -63,13 +63,38 @@ impl Collection {
         let mut reader = Reader::new(bytes);
         let name = reader.string("a collection name")?;
         let schema = read_schema(&mut reader)?;
-        let mut collection = Collection::new(number, name, schema);
-        for index in &mut collection.indexes {
-            index.multikey = reader.flag("whether the index is on lists")?;
-        }
+        let next_index = u16::try_from(reader.number("an index number")?);
+        let next_index = next_index.map_err(|_| reader.error("an index number"))?;
+        let count = reader.count("a number of indexes")?;
+        let indexes = (0..count).map(|_| Index::decode(&mut reader));
+        let indexes = indexes.collect::<Result<Vec<_>, _>>()?;
         reader.end()?;
-        Ok(collection)
+        Ok(Collection { number, name, schema, indexes, next_index })
     }
+
+    /// Reads how far the indexes are that are being built.
+    fn load_positions(&mut self, view: &impl View) -> Result<(), Fatal> {
+        for index in &mut self.indexes {
+            if let IndexState::Building(position) = &mut index.state {
+                *position = read_position(view, self.number, index.number)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far the build of an index is.
+pub(crate) fn read_position(
+    view: &impl View,
+    collection: u32,
+    index: u16,
+) -> Result<Position, Fatal> {
+    let damaged = |what: String| {
+        Fatal::Damaged(format!("the build of index {index} of collection {collection}: {what}"))
+    };
+    let row = view.get(&keys::build(collection, index))?;
+    let row = row.ok_or_else(|| damaged("its position is not there".to_owned()))?;
+    Position::decode(&row).map_err(|error| damaged(error.to_string()))
 }
 
 /// All collections by name.
@@ -89,7 +114,8 @@ impl Catalog {
             let number = number.map(u32::from_be_bytes);
             let number = number.ok_or_else(|| damaged("not a collection number".to_owned()))?;
             let collection = Collection::decode(number, &value);
-            let collection = collection.map_err(|error| damaged(error.to_string()))?;
+            let mut collection = collection.map_err(|error| damaged(error.to_string()))?;
+            collection.load_positions(view)?;
             catalog.collections.insert(collection.name.clone(), Arc::new(collection));
         }
         Ok(catalog)

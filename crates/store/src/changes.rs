@@ -5,7 +5,8 @@ use crate::apply::Applying;
 use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::{Outcome, bad_query, bad_request, show};
-use crate::search::{Found, find};
+use crate::scan::Found;
+use crate::search::find;
 use crate::validate;
 use api::value::ID_FIELD;
 use api::{

@@ -2,6 +2,8 @@
 
 use crate::command::DecodeError;
 use api::{Document, Error, ErrorCode, Value};
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 /// The field name under which a lone value is kept in a BSON document.
 const VALUE: &str = "";
@@ -36,9 +38,22 @@ impl Writer {
     }
 
     pub(crate) fn value(&mut self, value: &Value) {
-        let mut holder = Document::new();
-        holder.insert(VALUE, value.clone());
-        self.document(&holder);
+        let plain = match value {
+            Value::String(string) => RawBsonRef::String(string),
+            Value::Int32(number) => RawBsonRef::Int32(*number),
+            Value::Int64(number) => RawBsonRef::Int64(*number),
+            Value::Boolean(boolean) => RawBsonRef::Boolean(*boolean),
+            Value::Null => RawBsonRef::Null,
+            _ => {
+                let mut holder = Document::new();
+                holder.insert(VALUE, value.clone());
+                return self.document(&holder);
+            }
+        };
+        // The same bytes, without a document made for them.
+        let mut holder = RawDocumentBuf::new();
+        holder.append(cstr!(""), plain);
+        self.0.extend_from_slice(holder.as_bytes());
     }
 
     /// An answer: a value, or a refusal with its code's word and its message.
@@ -148,17 +163,28 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn document(&mut self, expected: &'static str) -> Result<Document, DecodeError> {
-        let left = &self.bytes[self.position..];
-        let length = left.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes));
-        let length = length.and_then(|length| usize::try_from(length).ok());
-        let bytes = self.take(length.ok_or_else(|| self.error(expected))?, expected)?;
+        let bytes = self.document_bytes(expected)?;
         Document::from_reader(bytes).map_err(|_| self.error(expected))
     }
 
+    fn document_bytes(&mut self, expected: &'static str) -> Result<&'a [u8], DecodeError> {
+        let left = &self.bytes[self.position..];
+        let length = left.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes));
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        self.take(length.ok_or_else(|| self.error(expected))?, expected)
+    }
+
     pub(crate) fn value(&mut self, expected: &'static str) -> Result<Value, DecodeError> {
-        let mut holder = self.document(expected)?;
-        let value = holder.remove(VALUE).ok_or_else(|| self.error(expected))?;
-        if holder.is_empty() { Ok(value) } else { Err(self.error(expected)) }
+        let bytes = self.document_bytes(expected)?;
+        // Without a document around it: one is read for every command and every kept answer.
+        let holder = RawDocument::from_bytes(bytes).map_err(|_| self.error(expected))?;
+        let mut fields = holder.iter();
+        match (fields.next(), fields.next()) {
+            (Some(Ok((key, value))), None) if key.as_str() == VALUE => {
+                Value::try_from(value).map_err(|_| self.error(expected))
+            }
+            _ => Err(self.error(expected)),
+        }
     }
 
     pub(crate) fn answer(&mut self) -> Result<Result<Value, Error>, DecodeError> {

@@ -4,7 +4,7 @@
 mod changes;
 
 use crate::codec::{Reader, Writer};
-use api::{Expectation, FieldSchema, FieldType, Reference, Request, Schema};
+use api::{Expectation, FieldSchema, FieldType, IndexKey, IndexSpec, Reference, Request, Schema};
 
 /// The first byte of every command.
 pub const COMMAND_VERSION: u8 = 1;
@@ -44,6 +44,10 @@ mod operation {
     pub(super) const FORGET: u8 = 9;
     pub(super) const REPLACE: u8 = 10;
     pub(super) const MODIFY: u8 = 11;
+    pub(super) const CREATE_INDEX: u8 = 20;
+    pub(super) const DROP_INDEX: u8 = 21;
+    pub(super) const ALTER: u8 = 22;
+    pub(super) const BUILD_INDEX: u8 = 23;
     pub(super) const BATCH: u8 = 30;
     pub(super) const EXPECT_VALUE: u8 = 31;
     pub(super) const EXPECT_COUNT: u8 = 32;
@@ -54,6 +58,13 @@ mod operation {
 const INDEX: u8 = 1;
 const UNIQUE: u8 = 2;
 const REQUIRED: u8 = 4;
+const DEFAULT: u8 = 8;
+
+mod index_flag {
+    pub(super) const UNIQUE: u8 = 1;
+    pub(super) const SPARSE: u8 = 2;
+    pub(super) const FILTER: u8 = 4;
+}
 
 impl Command {
     /// The bytes of this command. The request must have passed [`crate::validate`].
@@ -163,6 +174,27 @@ fn write_request(writer: &mut Writer, request: &Request) {
             writer.byte(operation::FORGET);
             write_reference(writer, reference);
         }
+        Request::CreateIndex { collection, index } => {
+            writer.byte(operation::CREATE_INDEX);
+            writer.string(collection);
+            write_index(writer, index);
+        }
+        Request::DropIndex { collection, name } => {
+            writer.byte(operation::DROP_INDEX);
+            writer.string(collection);
+            writer.string(name);
+        }
+        Request::Alter { collection, add, drop, check } => {
+            writer.byte(operation::ALTER);
+            writer.string(collection);
+            write_schema(writer, add);
+            writer.number(drop.len() as u64);
+            for name in drop {
+                writer.string(name);
+            }
+            writer.byte(u8::from(*check));
+        }
+        Request::BuildIndex => writer.byte(operation::BUILD_INDEX),
         Request::Batch { requests } => {
             writer.byte(operation::BATCH);
             writer.number(requests.len() as u64);
@@ -270,6 +302,24 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
             value: reader.value(VALUE)?,
         },
         operation::FORGET => Request::Forget { reference: read_reference(reader)? },
+        operation::CREATE_INDEX => Request::CreateIndex {
+            collection: reader.string(COLLECTION)?,
+            index: read_index(reader)?,
+        },
+        operation::DROP_INDEX => Request::DropIndex {
+            collection: reader.string(COLLECTION)?,
+            name: reader.string("an index name")?,
+        },
+        operation::ALTER => {
+            let collection = reader.string(COLLECTION)?;
+            let add = read_schema(reader)?;
+            let count = reader.count("a number of fields")?;
+            let drop = (0..count).map(|_| reader.string("a field name"));
+            let drop = drop.collect::<Result<_, _>>()?;
+            let check = reader.flag("whether documents are checked")?;
+            Request::Alter { collection, add, drop, check }
+        }
+        operation::BUILD_INDEX => Request::BuildIndex,
         operation::BATCH => read_batch(reader)?,
         operation::EXPECT_VALUE => Request::Expect(Expectation::Value {
             key: reader.string(KEY)?,
@@ -292,8 +342,14 @@ pub(crate) fn write_schema(writer: &mut Writer, schema: &Schema) {
         writer.string(field.kind.as_str());
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         writer.byte(
-            flag(field.index, INDEX) | flag(field.unique, UNIQUE) | flag(field.required, REQUIRED),
+            flag(field.index, INDEX)
+                | flag(field.unique, UNIQUE)
+                | flag(field.required, REQUIRED)
+                | flag(field.default.is_some(), DEFAULT),
         );
+        if let Some(default) = &field.default {
+            writer.value(default);
+        }
     }
 }
 
@@ -305,12 +361,50 @@ pub(crate) fn read_schema(reader: &mut Reader<'_>) -> Result<Schema, DecodeError
         let kind = reader.string("a field type")?;
         let kind = FieldType::parse(&kind).ok_or_else(|| reader.error("a known field type"))?;
         let flags = reader.byte("field flags")?;
-        if flags & !(INDEX | UNIQUE | REQUIRED) != 0 {
+        if flags & !(INDEX | UNIQUE | REQUIRED | DEFAULT) != 0 {
             return Err(reader.error("known field flags"));
         }
         let set = |bit: u8| flags & bit != 0;
         let (index, unique, required) = (set(INDEX), set(UNIQUE), set(REQUIRED));
-        fields.push(FieldSchema { name, kind, index, unique, required });
+        let default = set(DEFAULT).then(|| reader.value("a default")).transpose()?;
+        fields.push(FieldSchema { name, kind, index, unique, required, default });
     }
     Ok(Schema { fields })
+}
+
+pub(crate) fn write_index(writer: &mut Writer, index: &IndexSpec) {
+    writer.string(&index.name);
+    writer.number(index.keys.len() as u64);
+    for key in &index.keys {
+        writer.string(&key.path);
+        writer.byte(u8::from(key.descending));
+    }
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    writer.byte(
+        flag(index.unique, index_flag::UNIQUE)
+            | flag(index.sparse, index_flag::SPARSE)
+            | flag(index.filter.is_some(), index_flag::FILTER),
+    );
+    if let Some(filter) = &index.filter {
+        writer.document(filter);
+    }
+}
+
+pub(crate) fn read_index(reader: &mut Reader<'_>) -> Result<IndexSpec, DecodeError> {
+    let name = reader.string("an index name")?;
+    let count = reader.count("a number of fields")?;
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let path = reader.string("a field path")?;
+        let descending = reader.flag("whether the field descends")?;
+        keys.push(IndexKey { path, descending });
+    }
+    let flags = reader.byte("index flags")?;
+    if flags & !(index_flag::UNIQUE | index_flag::SPARSE | index_flag::FILTER) != 0 {
+        return Err(reader.error("known index flags"));
+    }
+    let set = |bit: u8| flags & bit != 0;
+    let filter = set(index_flag::FILTER).then(|| reader.document("a filter")).transpose()?;
+    let (unique, sparse) = (set(index_flag::UNIQUE), set(index_flag::SPARSE));
+    Ok(IndexSpec { name, keys, unique, sparse, filter })
 }

@@ -1,40 +1,38 @@
 //! Changes to documents and, with them, to the index entries.
 //!
 //! Every write goes through [`Writing`], which keeps the invariants:
-//! 1. A document has exactly the entries that [`entry_keys`] names, in every index.
-//! 2. No two documents have the same entry of a unique index, null and absence excepted.
+//! 1. A document has exactly the entries that [`Index::entries`] names, in every index that
+//!    [keeps](Index::keeps) it, and no others.
+//! 2. No two documents have the same exclusive entry of a unique index.
 //! 3. The count of a collection is the number of its documents.
 
-use crate::catalog::{Collection, Index};
+use crate::catalog::Collection;
 use crate::engine::{Direction, View};
 use crate::failure::{Failure, Outcome, show, too_large};
+use crate::index::{Entry, Index, duplicate};
 use crate::keys;
 use crate::overlay::Overlay;
+use crate::scan::{Found, id_key_of};
 use crate::schema;
-use crate::search::{Found, entry_id_key};
 use crate::validate;
 use api::value::ID_FIELD;
-use api::{Document, Error, ErrorCode, Value};
+use api::{Document, Error, Value};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.
 pub const ID_KEY_BYTES_MAX: usize = 2048;
-/// Longest key of an indexed value, in encoded bytes.
-pub const INDEX_KEY_BYTES_MAX: usize = 8192;
 
 /// The writing side of one operation on one collection.
 pub(crate) struct Writing<'a, V> {
     pub(crate) overlay: &'a mut Overlay<V>,
     pub(crate) collection: &'a Collection,
-    /// Indexes that got their first list.
-    pub(crate) multikey: BTreeSet<u16>,
+    /// Fields of indexes that got their first list: the index's number, the field's position.
+    pub(crate) multikey: BTreeSet<(u16, usize)>,
     /// Skips one safety line, for a test that must notice.
     #[cfg(feature = "planted-bugs")]
     pub(crate) planted: Option<crate::PlantedBug>,
 }
-
-/// One entry of an index: the value it stands for and its key.
-type Entry = (Value, Vec<u8>);
 
 impl<V: View> Writing<'_, V> {
     pub(crate) fn insert(&mut self, document: &Document) -> Outcome<()> {
@@ -51,14 +49,17 @@ impl<V: View> Writing<'_, V> {
             ))
             .into());
         }
+        let document = &*schema::complete(&self.collection.schema, document)?;
         schema::check(&self.collection.name, &self.collection.schema, document)?;
         let row = keys::document(self.collection.number, &id_key);
         if self.overlay.get(&row)?.is_some() {
-            return Err(duplicate(self.collection, "_id_", ID_FIELD, id).into());
+            let key = format!("{ID_FIELD}: {}", show(id));
+            return Err(duplicate(&self.collection.name, "_id_", &key).into());
         }
-        for index in &self.collection.indexes {
+        let collection = self.collection;
+        for index in collection.indexes.iter().filter(|index| index.keeps(&id_key)) {
             for entry in self.entries(index, document)? {
-                self.put_entry(index, &id_key, entry)?;
+                self.put_entry(index, &id_key, &entry)?;
             }
         }
         self.overlay.put_fresh(row, self.encode(document)?);
@@ -66,9 +67,10 @@ impl<V: View> Writing<'_, V> {
     }
 
     pub(crate) fn delete(&mut self, found: &Found) -> Outcome<()> {
-        for index in &self.collection.indexes {
-            for (value, key) in self.entries(index, &found.document)? {
-                self.overlay.delete(self.entry_row(index, &value, &key, &found.id_key));
+        let collection = self.collection;
+        for index in collection.indexes.iter().filter(|index| index.keeps(&found.id_key)) {
+            for entry in self.entries(index, &found.document)? {
+                self.overlay.delete(index.row(collection.number, &entry, &found.id_key));
             }
         }
         self.overlay.delete(keys::document(self.collection.number, &found.id_key));
@@ -86,6 +88,7 @@ impl<V: View> Writing<'_, V> {
         for found in found {
             let mut document = found.document.clone();
             change(&mut document)?;
+            schema::complete_required(&self.collection.schema, &mut document);
             let bytes = self.encode(&document)?;
             if bytes == self.encode(&found.document)? {
                 continue;
@@ -95,7 +98,8 @@ impl<V: View> Writing<'_, V> {
             self.overlay.put(keys::document(self.collection.number, &found.id_key), bytes);
             changed.push((found, document));
         }
-        for index in &self.collection.indexes {
+        let collection = self.collection;
+        for index in &collection.indexes {
             self.update_index(index, &changed)?;
         }
         Ok(changed.len() as i64)
@@ -103,74 +107,61 @@ impl<V: View> Writing<'_, V> {
 
     fn update_index(&mut self, index: &Index, changed: &[(Found, Document)]) -> Outcome<()> {
         let mut added = Vec::new();
-        for (found, document) in changed {
+        for (found, document) in changed.iter().filter(|(found, _)| index.keeps(&found.id_key)) {
             let old = self.entries(index, &found.document)?;
             let new = self.entries(index, document)?;
-            for (value, key) in &old {
-                if new.iter().any(|(_, new)| new == key) {
-                    continue;
-                }
+            let has = |entries: &[Entry<'_>], entry: &Entry<'_>| {
+                entries.iter().any(|other| other.key == entry.key)
+            };
+            for entry in old.iter().filter(|entry| !has(&new, entry)) {
                 #[cfg(feature = "planted-bugs")]
                 if self.planted == Some(crate::PlantedBug::OldIndexEntriesStay) {
                     continue;
                 }
-                self.overlay.delete(self.entry_row(index, value, key, &found.id_key));
+                self.overlay.delete(index.row(self.collection.number, entry, &found.id_key));
             }
-            let is_new = |(_, key): &Entry| !old.iter().any(|(_, old)| old == key);
+            let is_new = |entry: &Entry<'_>| !has(&old, entry);
             added.extend(new.into_iter().filter(is_new).map(|entry| (&found.id_key, entry)));
         }
         for (id_key, entry) in added {
-            self.put_entry(index, id_key, entry)?;
+            self.put_entry(index, id_key, &entry)?;
         }
         Ok(())
     }
 
     /// The entries of a document in an index, each once.
-    fn entries(&mut self, index: &Index, document: &Document) -> Outcome<Vec<Entry>> {
-        let value = document.get(&index.field).unwrap_or(&Value::Null);
-        if let Value::Array(_) = value
-            && !index.multikey
-        {
-            self.multikey.insert(index.number);
-        }
-        let entries = entry_keys(value);
-        for (value, key) in &entries {
-            if key.len() > INDEX_KEY_BYTES_MAX {
-                return Err(too_large(format!(
-                    "collection {}: field {}: the value {} takes {} bytes in the index; the most \
-                     is {INDEX_KEY_BYTES_MAX}",
-                    self.collection.name,
-                    index.field,
-                    show(value),
-                    key.len()
-                ))
-                .into());
+    pub(crate) fn entries<'d>(
+        &mut self,
+        index: &Index,
+        document: &'d Document,
+    ) -> Outcome<Vec<Entry<'d>>> {
+        let entries = index.entries(&self.collection.name, document)?;
+        for field in entries.lists {
+            if !index.multikey[field] {
+                self.multikey.insert((index.number, field));
             }
         }
-        Ok(entries)
+        Ok(entries.entries)
     }
 
-    /// A unique entry names its one document in the row's value; others have its `_id` in the key,
-    /// and so have the entries of null, which many documents may share.
-    fn entry_row(&self, index: &Index, value: &Value, key: &[u8], id_key: &[u8]) -> Vec<u8> {
-        let mut row = keys::index(self.collection.number, index.number);
-        row.extend_from_slice(key);
-        if !is_exclusive(index, value) {
-            row.extend_from_slice(id_key);
-        }
-        row
-    }
-
-    fn put_entry(&mut self, index: &Index, id_key: &[u8], (value, key): Entry) -> Outcome<()> {
-        let row = self.entry_row(index, &value, &key, id_key);
-        if !is_exclusive(index, &value) {
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// If another document has it and only one may.
+    pub(crate) fn put_entry(
+        &mut self,
+        index: &Index,
+        id_key: &[u8],
+        entry: &Entry<'_>,
+    ) -> Outcome<()> {
+        let row = index.row(self.collection.number, entry, id_key);
+        if !index.is_exclusive(entry) {
             self.overlay.put_fresh(row, Vec::new());
             return Ok(());
         }
         let holder = self.unique_holder(&row)?;
         if holder.is_some_and(|holder| holder[..] != *id_key) {
-            let error = duplicate(self.collection, &index.name(), &index.field, &value);
-            return Err(error.into());
+            return Err(index.duplicate(&self.collection.name, entry).into());
         }
         self.overlay.put_fresh(row, id_key.to_vec());
         Ok(())
@@ -192,39 +183,15 @@ impl<V: View> Writing<'_, V> {
     }
 }
 
-/// Whether only one document may have this entry.
-fn is_exclusive(index: &Index, value: &Value) -> bool {
-    index.unique && !matches!(value, Value::Null)
-}
-
-/// A list's entries are those of its elements, an empty one's is undefined, and an absent field's
-/// is null.
-pub(crate) fn entry_keys(value: &Value) -> Vec<Entry> {
-    let Value::Array(elements) = value else { return vec![(value.clone(), keys::encode(value))] };
-    if elements.is_empty() {
-        return vec![(Value::Undefined, keys::encode(&Value::Undefined))];
-    }
-    let mut seen = BTreeSet::new();
-    let entries = elements.iter().map(|element| (element.clone(), keys::encode(element)));
-    entries.filter(|(_, key)| seen.insert(key.clone())).collect()
-}
-
-fn duplicate(collection: &Collection, index: &str, field: &str, value: &Value) -> Error {
-    Error::new(
-        ErrorCode::Duplicate,
-        format!(
-            "E11000 duplicate key error collection: {} index: {index} dup key: {{ {field}: {} }}",
-            collection.name,
-            show(value)
-        ),
-    )
-}
-
 /// Checks the invariants of a collection by reading all of it.
 ///
 /// # Errors
 /// The first broken one, as damage.
-pub(crate) fn verify(view: &impl View, collection: &Collection) -> Result<u64, crate::Fatal> {
+pub(crate) fn verify(
+    view: &impl View,
+    collection: &Collection,
+    dropped: &BTreeSet<(u32, u16)>,
+) -> Result<u64, crate::Fatal> {
     let damaged =
         |what: String| crate::Fatal::Damaged(format!("collection {}: {what}", collection.name));
     let fatal = |failure: Failure| match failure {
@@ -236,15 +203,23 @@ pub(crate) fn verify(view: &impl View, collection: &Collection) -> Result<u64, c
     let mut count = 0;
     for row in view.range(&prefix, &to, Direction::Forward) {
         let (key, value) = row?;
-        let document = crate::search::decode(&value).map_err(fatal)?;
+        let document = crate::scan::decode(&value).map_err(fatal)?;
         let id_key = &key[prefix.len()..];
         if document.get(ID_FIELD).map(keys::encode).as_deref() != Some(id_key) {
             return Err(damaged(format!("the document at {id_key:02x?} has another _id")));
         }
-        for index in &collection.indexes {
-            let value = document.get(&index.field).unwrap_or(&Value::Null);
-            for (_, key) in entry_keys(value) {
-                expected.insert((index.number, key, id_key.to_vec()));
+        for index in collection.indexes.iter().filter(|index| index.keeps(id_key)) {
+            let entries = index.entries(&collection.name, &document);
+            let entries = entries.map_err(|error| damaged(error.to_string()))?;
+            if let Some(field) = entries.lists.iter().find(|field| !index.multikey[**field]) {
+                return Err(damaged(format!(
+                    "index {} does not know that field {} has lists",
+                    index.name(),
+                    index.paths()[*field]
+                )));
+            }
+            for entry in entries.entries {
+                expected.insert((index.number, entry.key, id_key.to_vec()));
             }
         }
         count += 1;
@@ -252,13 +227,17 @@ pub(crate) fn verify(view: &impl View, collection: &Collection) -> Result<u64, c
     let (start, end) = keys::prefix_range(&keys::indexes(collection.number));
     for row in view.range(&start, &end, Direction::Forward) {
         let (key, value) = row?;
-        let length = start.len() + 2;
-        let number = key.get(start.len()..length).and_then(|bytes| bytes.try_into().ok());
-        let number = number.map(u16::from_be_bytes).unwrap_or(u16::MAX);
-        let id_key = entry_id_key(&key, length, &value).map_err(fatal)?;
-        let value_length = keys::length(&key[length..]).unwrap_or_default();
-        let entry = (number, key[length..length + value_length].to_vec(), id_key.to_vec());
-        if !expected.remove(&entry) {
+        let unknown = || damaged(format!("index entry {key:02x?} belongs to no index"));
+        let (entry, number) = split_entry(&key, start.len()).ok_or_else(unknown)?;
+        if dropped.contains(&(collection.number, number)) {
+            continue;
+        }
+        let index = collection.indexes.iter().find(|index| index.number == number);
+        let index = index.ok_or_else(unknown)?;
+        let ends = index.ends(&entry).and_then(|ends| ends.last().copied());
+        let end = ends.ok_or_else(|| damaged(format!("index entry {key:02x?}")))?;
+        let id_key = id_key_of(index, &entry, end, &value);
+        if !expected.remove(&(number, entry[..end].to_vec(), id_key.to_vec())) {
             return Err(damaged(format!("index entry {key:02x?} belongs to no document")));
         }
     }
@@ -266,4 +245,10 @@ pub(crate) fn verify(view: &impl View, collection: &Collection) -> Result<u64, c
         None => Ok(count),
         Some(missing) => Err(damaged(format!("index entry {missing:02x?} is missing"))),
     }
+}
+
+/// What is behind the index's number in a row, and that number.
+fn split_entry(key: &Bytes, prefix: usize) -> Option<(Bytes, u16)> {
+    let number = key.get(prefix..prefix + 2)?.try_into().ok()?;
+    Some((key.slice(prefix + 2..), u16::from_be_bytes(number)))
 }

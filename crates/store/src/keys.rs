@@ -1,9 +1,10 @@
 //! Keys of the engine's rows: byte order is value order (byte tables in
 //! `docs/design/store-format.md`).
 //!
-//! A value's key is its bracket byte followed by a body that tells its own end, so that keys can be
-//! put one behind the other. No bracket byte is `FF`: `key ++ FF` therefore stands behind every row
-//! whose key begins with `key` and before every greater value.
+//! A value's key is its bracket byte followed by a body that tells its own end: no key is the beginning
+//! of another's, so keys can be put one behind the other, and inverted for a field that descends. No
+//! bracket byte is `FF` or `00`: `key ++ FF` therefore stands behind every row whose key begins with
+//! `key` and before every greater value.
 
 use api::Value;
 use api::order::{Bracket, Number, bracket, pointer_bytes, text};
@@ -18,9 +19,13 @@ pub(crate) mod family {
     pub(crate) const COUNT: u8 = 0x03;
     /// Collection number → nothing: rows of a destroyed collection are still to be removed.
     pub(crate) const DESTROYED: u8 = 0x04;
+    /// Collection number, index number → how far the index is built.
+    pub(crate) const BUILD: u8 = 0x05;
+    /// Collection number, index number → nothing: entries of a dropped index are still to be removed.
+    pub(crate) const DROPPED: u8 = 0x06;
     /// Collection number, `_id` key → document.
     pub(crate) const DOCUMENT: u8 = 0x10;
-    /// Collection number, index number, value key (, `_id` key) → nothing (or `_id` key).
+    /// Collection number, index number, entry (, `_id` key) → nothing (or `_id` key).
     pub(crate) const INDEX: u8 = 0x11;
     /// Key of the key-value map → value.
     pub(crate) const PAIR: u8 = 0x20;
@@ -37,8 +42,9 @@ pub(crate) mod family {
 /// Behind every byte string that begins with the same key.
 pub(crate) const AFTER: u8 = 0xff;
 
-const STRING_END: u8 = 0x00;
-const STRING_ESCAPE: u8 = 0xff;
+const STRING_END: [u8; 2] = [0x00, 0x01];
+const STRING_ZERO: [u8; 2] = [0x00, 0xff];
+const NAME_END: u8 = 0x00;
 const LIST_END: u8 = 0x00;
 const EXACT: u8 = 0x00;
 const DIGITS: u8 = 0x01;
@@ -69,6 +75,22 @@ pub(crate) fn destroyed(collection: u32) -> Vec<u8> {
     numbered(family::DESTROYED, collection)
 }
 
+/// How far an index is built.
+pub(crate) fn build(collection: u32, index: u16) -> Vec<u8> {
+    index_of(family::BUILD, collection, index)
+}
+
+pub(crate) fn dropped(collection: u32, index: u16) -> Vec<u8> {
+    index_of(family::DROPPED, collection, index)
+}
+
+/// The collection and index that a row of [`build`] or [`dropped`] names.
+pub(crate) fn index_named(row: &[u8]) -> Option<(u32, u16)> {
+    let collection = u32::from_be_bytes(row.get(1..5)?.try_into().ok()?);
+    let index = u16::from_be_bytes(row.get(5..)?.try_into().ok()?);
+    Some((collection, index))
+}
+
 /// The start of all documents of a collection.
 pub(crate) fn documents(collection: u32) -> Vec<u8> {
     numbered(family::DOCUMENT, collection)
@@ -87,7 +109,11 @@ pub(crate) fn indexes(collection: u32) -> Vec<u8> {
 
 /// The start of all entries of an index.
 pub(crate) fn index(collection: u32, index: u16) -> Vec<u8> {
-    let mut key = indexes(collection);
+    index_of(family::INDEX, collection, index)
+}
+
+fn index_of(family: u8, collection: u32, index: u16) -> Vec<u8> {
+    let mut key = numbered(family, collection);
     key.extend_from_slice(&index.to_be_bytes());
     key
 }
@@ -146,6 +172,47 @@ fn numbered(family: u8, collection: u32) -> Vec<u8> {
     key.push(family);
     key.extend_from_slice(&collection.to_be_bytes());
     key
+}
+
+/// The least byte string that is greater than all that begin with `key`. No entry begins with `FF`.
+pub(crate) fn behind(key: &[u8]) -> Vec<u8> {
+    let kept = key.iter().rposition(|byte| *byte != AFTER).map_or(0, |last| last + 1);
+    match key[..kept].split_last() {
+        Some((last, start)) => [start, &[last + 1]].concat(),
+        None => vec![AFTER],
+    }
+}
+
+/// Turns the order of a key around. A value's key tells its end, so two different ones
+/// differ within both, and the inverted bytes have the inverted order.
+pub(crate) fn invert(key: &mut [u8]) {
+    for byte in key {
+        *byte = !*byte;
+    }
+}
+
+/// Appends the key of a value so that byte order is the order of values, or the opposite one.
+pub fn append_directed(key: &mut Vec<u8>, value: &Value, descending: bool) {
+    let start = key.len();
+    append(key, value);
+    if descending {
+        invert(&mut key[start..]);
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted(crate::PlantedBug::DescendingKeyHalfInverted) {
+            let last = key.len() - 1;
+            key[last] = !key[last];
+        }
+    }
+}
+
+/// As [`length`], of a key that may be inverted.
+pub fn length_directed(key: &[u8], descending: bool) -> Option<usize> {
+    if !descending {
+        return length(key);
+    }
+    let mut key = key.to_vec();
+    invert(&mut key);
+    length(&key)
 }
 
 /// The key of a value.
@@ -211,7 +278,7 @@ fn append_document(key: &mut Vec<u8>, document: &api::Document) {
     for (name, value) in document {
         key.push(bracket(value) as u8);
         key.extend_from_slice(name.as_bytes());
-        key.push(STRING_END);
+        key.push(NAME_END);
         append_body(key, value);
     }
     key.push(LIST_END);
@@ -221,19 +288,20 @@ fn append_signed(key: &mut Vec<u8>, number: i64) {
     key.extend_from_slice(&((number as u64) ^ (1 << 63)).to_be_bytes());
 }
 
-/// `00` becomes `00 FF`; a `00` that no `FF` follows ends the string.
+/// `00` becomes `00 FF`, and `00 01` ends the string: with one byte less, a string's key would be the
+/// beginning of another's, and inverted keys would not have the inverted order.
 fn append_string(key: &mut Vec<u8>, string: &[u8]) {
-    if !string.contains(&STRING_END) {
+    if !string.contains(&0) {
         key.extend_from_slice(string);
     } else {
         for byte in string {
-            key.push(*byte);
-            if *byte == STRING_END {
-                key.push(STRING_ESCAPE);
+            match byte {
+                0 => key.extend_from_slice(&STRING_ZERO),
+                byte => key.push(*byte),
             }
         }
     }
-    key.push(STRING_END);
+    key.extend_from_slice(&STRING_END);
 }
 
 /// The greatest double not above the number, then its digits if it is not that double.
@@ -304,7 +372,7 @@ fn body_length(bracket: u8, body: &[u8]) -> Option<usize> {
 
 fn document_length(body: &[u8]) -> Option<usize> {
     list_length(body, |field| {
-        let name = field.get(1..)?.iter().position(|byte| *byte == STRING_END)? + 1;
+        let name = field.get(1..)?.iter().position(|byte| *byte == NAME_END)? + 1;
         Some(1 + name + body_length(field[0], &field[1 + name..])?)
     })
 }
@@ -320,10 +388,11 @@ fn list_length(body: &[u8], item_length: impl Fn(&[u8]) -> Option<usize>) -> Opt
 fn string_length(body: &[u8]) -> Option<usize> {
     let mut position = 0;
     loop {
-        position += body.get(position..)?.iter().position(|byte| *byte == STRING_END)? + 1;
-        if body.get(position) != Some(&STRING_ESCAPE) {
-            return Some(position);
+        position += body.get(position..)?.iter().position(|byte| *byte == 0)? + 2;
+        match body.get(position - 2..position)?.first_chunk()? {
+            &STRING_END => return Some(position),
+            &STRING_ZERO => {}
+            _ => return None,
         }
-        position += 1;
     }
 }

@@ -32,8 +32,11 @@
 pub mod engine;
 pub mod keys;
 
+mod alter;
 mod apply;
 mod batch;
+mod bounds;
+mod builds;
 mod catalog;
 mod changes;
 mod codec;
@@ -41,6 +44,8 @@ mod command;
 mod documents;
 mod failure;
 mod feed;
+mod implied;
+mod index;
 mod interest;
 mod overlay;
 mod pages;
@@ -48,20 +53,24 @@ mod pairs;
 mod plan;
 mod reader;
 mod references;
+mod scan;
 mod schema;
 mod search;
 mod snapshot;
 mod store;
 mod validate;
 
+pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
+pub use builds::{BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
 pub use command::{COMMAND_VERSION, Command, DecodeError};
-pub use documents::{ID_KEY_BYTES_MAX, INDEX_KEY_BYTES_MAX};
+pub use documents::ID_KEY_BYTES_MAX;
 pub use engine::{
     Batch, Engine, EngineError, FjallEngine, FjallOptions, FjallView, MemoryDisk, MemoryEngine,
     View,
 };
 pub use failure::Fatal;
 pub use feed::{CHANGE_ROWS_BYTES_MAX, Change, Feed};
+pub use index::{INDEX_ENTRIES_BYTES_MAX, INDEX_KEY_BYTES_MAX};
 pub use interest::Interest;
 pub use pages::{PAGES_KEY_BYTES_MAX, Page, PageLimits, PageStart, Pages};
 pub use reader::{Found, Reader};
@@ -90,4 +99,36 @@ pub enum PlantedBug {
     BatchStays,
     /// That an insert or a write was refused or repeated is not noted for those who follow the store.
     RefusalsLookDone,
+    /// A write does not maintain an index that is being built, wherever the build is.
+    BuildForgetsWrites,
+    /// Two tests on a field with lists narrow one another.
+    MultikeyIntersected,
+    /// A partial or sparse index serves queries about documents that it leaves out.
+    PartialWithoutImplication,
+    /// The last byte of a key is not inverted where the field descends.
+    DescendingKeyHalfInverted,
+}
+
+#[cfg(feature = "planted-bugs")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
+    static STEP_DOCUMENTS: std::cell::Cell<usize> =
+        const { std::cell::Cell::new(BUILD_STEP_DOCUMENTS) };
+}
+
+/// Another bound of the steps that this thread's stores take in builds, for tests.
+#[cfg(feature = "planted-bugs")]
+pub fn set_build_step_in_thread(documents: usize) {
+    STEP_DOCUMENTS.set(documents);
+}
+
+/// Plants a bug in whatever this thread does, where no store is at hand: in plans and keys.
+#[cfg(feature = "planted-bugs")]
+pub fn plant_in_thread(bug: Option<PlantedBug>) {
+    PLANTED.set(bug);
+}
+
+#[cfg(feature = "planted-bugs")]
+fn planted(bug: PlantedBug) -> bool {
+    PLANTED.get() == Some(bug)
 }

@@ -11,8 +11,9 @@ use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::{Fatal, Outcome, bad_request, split};
 use crate::keys;
-use crate::plan::{Plan, plan};
-use crate::search::{Examined, Search, Spot, decode, scan};
+use crate::plan::{Order, plan};
+use crate::scan::{Scan, Spot, decode};
+use crate::search::Search;
 use api::{Document, Error, ErrorCode, SearchOptions, Value, json};
 use bytes::Bytes;
 use query::Filter;
@@ -77,12 +78,17 @@ impl<V: View> Pages<V> {
             .into());
         }
         let search = Search::parse(filter, options)?;
-        let best = plan(&collection, search.filter(), options);
-        let ids = match best.ordered {
+        let choice = plan(&collection, search.filter(), options)?;
+        let best = &choice.plan;
+        let scan =
+            Scan { view: &view, collection: &collection, plan: best, filter: search.filter() };
+        // Where only ranks come in order, equal ones are still to be put in that of `_id`.
+        let is_in_order = best.order == Order::Asked;
+        let ids = match is_in_order {
             true => None,
-            false => search.id_keys(&view, &collection, &best, PAGES_KEY_BYTES_MAX)?,
+            false => search.id_keys(&scan, PAGES_KEY_BYTES_MAX)?,
         };
-        let full = !best.ordered;
+        let full = !is_in_order;
         if full && ids.is_none() && !options.sort.is_empty() {
             return Err(Error::new(
                 ErrorCode::ResultTooLarge,
@@ -93,7 +99,7 @@ impl<V: View> Pages<V> {
             )
             .into());
         }
-        drop(best);
+        drop(choice);
         let options = options.clone();
         let source = match ids {
             Some(ids) => Source::Ids { collection, filter: filter.clone(), options, ids },
@@ -156,37 +162,28 @@ impl<V: View> Pages<V> {
             Source::Scan { collection, filter, options, full } => {
                 let search = Search::parse(filter, options)?;
                 // In the order of `_id`, whatever the filter says.
-                let (everything, unsorted) =
-                    (Filter::parse(&Document::new())?, SearchOptions::default());
-                let plan: Plan<'_> = match full {
-                    true => plan(collection, &everything, &unsorted),
-                    false => plan(collection, search.filter(), options),
+                let everything = Filter::parse(&Document::new())?;
+                let unsorted = SearchOptions::default();
+                let choice = match full {
+                    true => plan(collection, &everything, &unsorted)?,
+                    false => plan(collection, search.filter(), options)?,
                 };
                 let limit = options.limit.filter(|limit| *limit > 0);
                 let last = limit.map_or(u64::MAX, |limit| limit.saturating_add(options.skip));
                 if start.passed >= last {
                     return Ok(filling.finish());
                 }
-                let mut examined = Examined::default();
-                let mut each = |found: crate::search::Found| {
+                let (plan, filter) = (&choice.plan, search.filter());
+                let scan = Scan { view: &self.view, collection, plan, filter };
+                scan.documents_behind(start.spot.as_ref(), &mut |found, spot| {
                     if filling.next.passed < options.skip {
-                        filling.pass(found.spot);
+                        filling.pass(spot);
                         return Ok(true);
                     }
                     let item = Value::Document(search.project(found.document)?);
-                    let added = filling.add(item, Some(found.spot))?;
+                    let added = filling.add(item, Some(spot))?;
                     Ok(added && filling.next.passed < last)
-                };
-                let behind = start.spot.as_ref();
-                scan(
-                    &self.view,
-                    collection,
-                    &plan,
-                    search.filter(),
-                    behind,
-                    &mut examined,
-                    &mut each,
-                )?;
+                })?;
             }
         }
         Ok(filling.finish())

@@ -1,40 +1,74 @@
-//! The planner: which rows a query must look at.
+//! The planner: which rows a query must look at, and in which order they come.
 //!
-//! It only narrows the rows; the whole filter is tested on every document that is left, so a plan
-//! can be slow but not wrong. The choice depends on the collection and the query alone: equality
-//! first, then lists of values, then ranges, then an index in the order of the sort.
+//! It only narrows the rows; the whole filter is tested on every document that is left, unless the keys
+//! alone answer it, so a plan can be slow but not wrong. The choice depends on the collection's indexes
+//! and the request alone, never on content or clocks: every node chooses alike, and an answer does not
+//! change with what an index happens to hold. The rules are in `docs/design/indexes.md`.
 
-use crate::catalog::{Collection, Index};
+use crate::bounds::{Bounds, Interval, Kind as BoundsKind, intersect};
+use crate::catalog::Collection;
+use crate::failure::bad_query;
+use crate::implied::{Tests, has_all};
+use crate::index::{Index, IndexState};
 use crate::keys;
-use api::order::{Bracket, bracket};
+use api::path::Path;
 use api::value::ID_FIELD;
-use api::{SearchOptions, Value};
+use api::{Document, Error, SearchOptions, Value};
 use bson::doc;
-use query::{Comparison, Filter, Test};
+use query::Filter;
+use std::cmp::Reverse;
 
-/// Half-open bounds of value keys: `from <= key < to`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Interval {
-    pub(crate) from: Vec<u8>,
-    pub(crate) to: Vec<u8>,
-}
+/// Most ranges of one plan that come from several values in several fields.
+const RANGES_MAX: usize = 1000;
 
 /// How a query finds its documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan<'c> {
     /// The index to read; none: the documents themselves, whose order is that of `_id`.
     pub(crate) index: Option<&'c Index>,
-    /// What to read of it, in ascending order, disjoint.
-    pub(crate) intervals: Vec<Interval>,
+    /// What to read: half-open bounds of what is behind the prefix of index or collection, in ascending
+    /// order, disjoint.
+    pub(crate) ranges: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether to read from the greatest key down.
     pub(crate) backward: bool,
-    /// Whether documents come in the order that the query asks for.
-    pub(crate) ordered: bool,
+    pub(crate) order: Order,
+    /// Fields behind those of the ranges whose values are in the key too.
+    pub(crate) key_tests: Vec<KeyTest>,
+    /// Whether a key within the ranges that passes its tests is all that the filter asks for, and each
+    /// document has one key: then the document need not be looked at.
+    pub(crate) is_answered_by_keys: bool,
+    /// Whether a document may have several keys within the ranges.
+    pub(crate) repeats: bool,
     kind: Kind,
-    bounds: Vec<Value>,
+    /// Fields with what is asked of them, where the plan makes use of it.
+    bounds: Vec<(String, Vec<Value>)>,
+    /// How many fields have one value each; how many have several.
+    equal_fields: usize,
+    bounded_fields: usize,
+    is_unique_point: bool,
 }
 
-/// How narrow a plan is: the lesser is tried first.
+/// The order in which a plan finds documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Not the one asked for.
+    None,
+    /// The one asked for.
+    Asked,
+    /// The one asked for between documents that differ in the first so many fields of the key. Those that do
+    /// not are of equal rank and have yet to be put in the order of `_id`.
+    Runs(usize),
+}
+
+/// What the key of one field must be within.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyTest {
+    pub(crate) field: usize,
+    /// Half-open bounds in the direction of the field, ascending.
+    pub(crate) ranges: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a plan is like: the lesser is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Equality,
@@ -42,13 +76,6 @@ enum Kind {
     Range,
     Sort,
     Scan,
-}
-
-/// What a test demands of an indexed field.
-struct Bounds {
-    kind: Kind,
-    intervals: Vec<Interval>,
-    shown: Value,
 }
 
 impl Plan<'_> {
@@ -66,205 +93,440 @@ impl Plan<'_> {
     /// The index's name in `explain`: null for a scan of the documents.
     pub(crate) fn index_name(&self) -> Value {
         match (self.index, self.kind) {
-            (Some(index), _) => Value::String(index.name()),
+            (Some(index), _) => Value::from(index.name()),
             (None, Kind::Scan | Kind::Sort) => Value::Null,
-            (None, _) => Value::String("_id_".to_owned()),
+            (None, _) => Value::from("_id_"),
         }
     }
 
-    /// The tests that the bounds stand for.
-    pub(crate) fn bounds(&self) -> Value {
-        Value::Array(self.bounds.clone())
+    /// The tests that the ranges and the tests on keys stand for, by field.
+    pub(crate) fn bounds(&self) -> Document {
+        let field =
+            |(path, tests): &(String, Vec<Value>)| (path.clone(), Value::from(tests.clone()));
+        self.bounds.iter().map(field).collect()
+    }
+
+    /// Whether documents come in the order asked for, perhaps but for those of equal rank.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.order != Order::None
+    }
+
+    /// The lesser is chosen: equality before lists before ranges before an order with a limit; then the
+    /// whole key of a unique index, more fields with one value, more fields that are bounded, an order
+    /// that comes for free, a key with fewer fields, and what was made first.
+    fn rank(&self) -> impl Ord {
+        (
+            self.kind,
+            // To read all of an index, and then each document, is worse than to read the documents.
+            self.kind == Kind::Scan && self.index.is_some(),
+            !self.is_unique_point,
+            Reverse(self.equal_fields),
+            Reverse(self.bounded_fields),
+            !self.is_ordered(),
+            self.index.map_or(1, |index| index.spec.keys.len()),
+        )
+    }
+}
+
+/// The plan chosen, and what else there was.
+pub(crate) struct Choice<'c> {
+    pub(crate) plan: Plan<'c>,
+    pub(crate) rejected: Vec<Plan<'c>>,
+    /// Indexes that cannot serve, with the reason.
+    pub(crate) unusable: Vec<(&'c str, &'static str)>,
+}
+
+impl Choice<'_> {
+    /// The candidates that were not chosen, for `explain`; indexes that would not narrow anything are left
+    /// out.
+    pub(crate) fn rejected(&self) -> Value {
+        let serves = |plan: &&Plan<'_>| plan.kind != Kind::Scan || plan.index.is_none();
+        let plans = self.rejected.iter().filter(serves).map(|plan| {
+            Value::from(doc! {
+                "plan": plan.name(),
+                "index": plan.index_name(),
+                "bounds": plan.bounds(),
+                "ordered_by_index": plan.is_ordered(),
+            })
+        });
+        let unusable = self
+            .unusable
+            .iter()
+            .map(|(name, reason)| Value::from(doc! { "index": *name, "reason": *reason }));
+        Value::Array(plans.chain(unusable).collect())
     }
 }
 
 /// Chooses a plan.
+///
+/// # Errors
+/// If the hint names an index that cannot serve the query.
 pub(crate) fn plan<'c>(
     collection: &'c Collection,
     filter: &Filter,
     search: &SearchOptions,
-) -> Plan<'c> {
+) -> Result<Choice<'c>, Error> {
     let tests = filter.required_tests();
-    let candidates = std::iter::once(None).chain(collection.indexes.iter().map(Some));
-    let plans = candidates.map(|index| plan_for(index, &tests, search));
-    // An order that comes for free breaks the tie, then the first declared.
-    let best = plans.min_by_key(|plan| (plan.kind, !plan.ordered));
-    best.unwrap_or_else(|| plan_for(None, &tests, search))
-}
-
-fn plan_for<'c>(
-    index: Option<&'c Index>,
-    tests: &[(&api::path::Path, &Test)],
-    search: &SearchOptions,
-) -> Plan<'c> {
-    let field = index.map_or(ID_FIELD, |index| &index.field);
-    let multikey = index.is_some_and(|index| index.multikey);
-    let on_field = tests.iter().filter(|(path, _)| path.as_str() == field);
-    let mut bounds: Vec<Bounds> = on_field.filter_map(|(_, test)| bounds_of(test)).collect();
-    bounds.sort_by_key(|bounds| bounds.kind);
-    if multikey {
-        // Two tests may be met by two elements of one list: only one of them can be used.
-        bounds.truncate(1);
+    let query = Query { tests: &tests, is_all_tests: is_all_tests(filter), search };
+    if let Some(hint) = &search.hint {
+        let index = hinted(collection, hint, &tests)?;
+        let plan = query.plan_for(index);
+        return Ok(Choice { plan, rejected: Vec::new(), unusable: Vec::new() });
     }
-    let kind = bounds.first().map(|bounds| bounds.kind);
-    let mut intervals = vec![everything()];
-    for bounds in &bounds {
-        intervals = intersect(&intervals, &bounds.intervals);
-    }
-    let (ordered, backward) = order_of(index, kind, &bounds, search);
-    let kind = kind.unwrap_or(match (index, ordered) {
-        (Some(_), true) if search.limit.is_some_and(|limit| limit > 0) => Kind::Sort,
-        (None, _) => Kind::Scan,
-        // Worse than a scan of the documents, and `Scan` of them comes first among equals.
-        (Some(_), _) => Kind::Scan,
-    });
-    // Between two scans only that of the documents makes sense.
-    let ordered = ordered && !(index.is_some() && kind == Kind::Scan);
-    let bounds = bounds.into_iter().map(|bounds| bounds.shown).collect();
-    Plan { index, intervals, backward, ordered, kind, bounds }
-}
-
-/// Whether reading the index gives the order asked for, and whether it must be read backward.
-///
-/// Documents of equal rank stand in the order of `_id`, in the direction of the first sort key.
-fn order_of(
-    index: Option<&Index>,
-    kind: Option<Kind>,
-    bounds: &[Bounds],
-    search: &SearchOptions,
-) -> (bool, bool) {
-    let multikey = index.is_some_and(|index| index.multikey);
-    let one_value =
-        kind == Some(Kind::Equality) && bounds.iter().any(|bounds| bounds.intervals.len() == 1);
-    match search.sort.first() {
-        None => (index.is_none() || one_value, false),
-        Some((field, direction)) => {
-            let backward = *direction < 0;
-            let by_id = field == ID_FIELD;
-            let ordered = match index {
-                None => by_id,
-                Some(_) if by_id => one_value,
-                Some(index) => !multikey && *field == index.field && search.sort.len() == 1,
-            };
-            (ordered, ordered && backward)
+    let mut plans = vec![query.plan_for(None)];
+    let mut unusable = Vec::new();
+    for index in &collection.indexes {
+        match unusable_because(index, &tests) {
+            Some(reason) => unusable.push((index.name(), reason)),
+            None => plans.push(query.plan_for(Some(index))),
         }
+    }
+    // The first of the best.
+    let best = (1..plans.len())
+        .fold(0, |best, other| if plans[other].rank() < plans[best].rank() { other } else { best });
+    let plan = plans.remove(best);
+    Ok(Choice { plan, rejected: plans, unusable })
+}
+
+fn unusable_because(index: &Index, tests: &Tests<'_>) -> Option<&'static str> {
+    match &index.state {
+        IndexState::Building(_) => Some("it is being built"),
+        IndexState::Failed(_) => Some("it could not be built"),
+        IndexState::Ready if has_all(index, tests) => None,
+        IndexState::Ready if index.spec.sparse => {
+            Some("it is sparse, and the query may mean documents without its fields")
+        }
+        IndexState::Ready => Some("the query does not imply its where"),
     }
 }
 
-fn everything() -> Interval {
-    Interval { from: Vec::new(), to: vec![keys::AFTER] }
-}
-
-fn point(value: &Value) -> Interval {
-    let from = keys::encode(value);
-    let to = keys::after(&from);
-    Interval { from, to }
-}
-
-/// The values a test can hold for, as bounds; none if an index does not help.
-fn bounds_of(test: &Test) -> Option<Bounds> {
-    match test {
-        Test::Compare(Comparison::Equal, operand) => {
-            let intervals = normalised(equality_intervals(operand));
-            Some(Bounds {
-                kind: Kind::Equality,
-                intervals,
-                shown: Value::from(doc! { "$eq": operand }),
-            })
+/// The index that a hint names; none: the documents.
+fn hinted<'c>(
+    collection: &'c Collection,
+    hint: &Value,
+    tests: &Tests<'_>,
+) -> Result<Option<&'c Index>, Error> {
+    let index = match hint {
+        Value::String(name) if name == "_id_" => return Ok(None),
+        Value::String(name) => collection.index(name),
+        Value::Document(keys) => {
+            let keys = api::parse::parse_index_keys(keys)?;
+            if matches!(&keys[..], [key] if key.path == ID_FIELD && !key.descending) {
+                return Ok(None);
+            }
+            collection.indexes.iter().find(|index| index.spec.keys == keys)
         }
-        Test::Compare(comparison, operand) => {
-            let intervals = range_intervals(*comparison, operand)?;
-            let name = match comparison {
-                Comparison::Greater => "$gt",
-                Comparison::GreaterOrEqual => "$gte",
-                Comparison::Less => "$lt",
-                Comparison::LessOrEqual | Comparison::Equal => "$lte",
-            };
-            let shown = Value::from(doc! { name: operand });
-            Some(Bounds { kind: Kind::Range, intervals, shown })
-        }
-        Test::In(values, patterns) if patterns.is_empty() => {
-            let intervals = normalised(values.iter().flat_map(equality_intervals).collect());
-            let shown = Value::from(doc! { "$in": values.clone() });
-            Some(Bounds { kind: Kind::Values, intervals, shown })
-        }
-        Test::In(..)
-        | Test::Exists
-        | Test::Regex(_)
-        | Test::Size(_)
-        | Test::Type(_)
-        | Test::Modulo { .. }
-        | Test::ElementFields(_)
-        | Test::ElementValue(_) => None,
-    }
-}
-
-/// Where documents stand whose field equals `operand`. A list's entries are those of its elements;
-/// an empty one stands at undefined.
-fn equality_intervals(operand: &Value) -> Vec<Interval> {
-    match operand {
-        Value::Array(elements) => {
-            vec![point(elements.first().unwrap_or(&Value::Undefined)), point(operand)]
-        }
-        operand => vec![point(operand)],
-    }
-}
-
-/// The operand's bracket up to, or from, the operand.
-fn range_intervals(comparison: Comparison, operand: &Value) -> Option<Vec<Interval>> {
-    let bracket = bracket(operand);
-    let inclusive = matches!(comparison, Comparison::GreaterOrEqual | Comparison::LessOrEqual);
-    match bracket {
-        // A list is compared as a whole, but its entries are those of its elements.
-        Bracket::Array | Bracket::MinKey | Bracket::MaxKey => return None,
-        Bracket::Null if inclusive => return Some(vec![point(operand)]),
-        _ => {}
-    }
-    let at = keys::encode(operand);
-    let (start, end) = (vec![bracket as u8], vec![bracket as u8 + 1]);
-    let interval = match comparison {
-        Comparison::Greater => Interval { from: keys::after(&at), to: end },
-        Comparison::GreaterOrEqual => Interval { from: at, to: end },
-        Comparison::Less => Interval { from: start, to: at },
-        Comparison::LessOrEqual | Comparison::Equal => {
-            Interval { from: start, to: keys::after(&at) }
-        }
+        _ => None,
     };
-    Some(normalised(vec![interval]))
+    let Some(index) = index else {
+        return Err(bad_query(format!(
+            "hint: collection {} has no index {}; it has {}",
+            collection.name,
+            crate::failure::show(hint),
+            collection.index_names()
+        )));
+    };
+    match unusable_because(index, tests) {
+        Some(reason) => {
+            Err(bad_query(format!("hint: index {} cannot serve the query: {reason}", index.name())))
+        }
+        None => Ok(Some(index)),
+    }
 }
 
-/// Sorted, disjoint, none empty.
-fn normalised(mut intervals: Vec<Interval>) -> Vec<Interval> {
-    intervals.retain(|interval| interval.from < interval.to);
-    intervals.sort_by(|left, right| left.from.cmp(&right.from));
-    let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
-    for interval in intervals {
-        match merged.last_mut() {
-            Some(last) if interval.from <= last.to => {
-                if interval.to > last.to {
-                    last.to = interval.to;
+/// Whether a filter is nothing but tests joined by "and".
+fn is_all_tests(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(filters) => filters.iter().all(is_all_tests),
+        Filter::Test(..) => true,
+        _ => false,
+    }
+}
+
+/// A field of the index, or `_id` of the documents.
+struct Field<'c> {
+    path: &'c str,
+    descending: bool,
+    multikey: bool,
+}
+
+/// What is asked of a field.
+#[derive(Default)]
+struct Asked {
+    /// None: nothing.
+    intervals: Option<Vec<Interval>>,
+    kind: Option<BoundsKind>,
+    shown: Vec<Value>,
+    /// Whether the intervals say all that the tests on the field do.
+    exact: bool,
+}
+
+impl Asked {
+    fn is_point(&self) -> bool {
+        let intervals = self.intervals.as_deref();
+        matches!(intervals, Some([one]) if one.as_point().is_some())
+    }
+}
+
+struct Query<'q> {
+    tests: &'q Tests<'q>,
+    is_all_tests: bool,
+    search: &'q SearchOptions,
+}
+
+impl Query<'_> {
+    fn plan_for<'c>(&self, index: Option<&'c Index>) -> Plan<'c> {
+        let fields = fields_of(index);
+        let asked = self.asked(&fields);
+        let (ranges, depth) = ranges(&fields, &asked);
+        let key_tests = key_tests(&fields, &asked, depth);
+        let pinned = |field: usize| field < depth && asked[field].is_point();
+        let (order, backward) = self.order(index, &fields, &asked, &pinned);
+        let first = asked.first().and_then(|asked| asked.kind);
+        let is_limited = self.search.limit.is_some_and(|limit| limit > 0);
+        let kind = match first {
+            Some(BoundsKind::Equality) => Kind::Equality,
+            Some(BoundsKind::Values) => Kind::Values,
+            Some(BoundsKind::Range) => Kind::Range,
+            None if index.is_some() && order != Order::None && is_limited => Kind::Sort,
+            None => Kind::Scan,
+        };
+        let used = |(field, asked): &(usize, &Asked)| {
+            asked.intervals.is_some()
+                && (*field < depth || key_tests.iter().any(|test| test.field == *field))
+        };
+        let bounds: Vec<(String, Vec<Value>)> = (asked.iter().enumerate().filter(used))
+            .map(|(field, asked)| (fields[field].path.to_owned(), asked.shown.clone()))
+            .collect();
+        let all_pinned = (0..fields.len()).all(pinned);
+        Plan {
+            index,
+            repeats: !all_pinned && fields.iter().any(|field| field.multikey),
+            ranges,
+            backward,
+            order,
+            is_answered_by_keys: self.is_answered_by_keys(&fields, &asked),
+            kind,
+            equal_fields: (0..depth).take_while(|field| pinned(*field)).count(),
+            bounded_fields: bounds.len(),
+            is_unique_point: all_pinned && index.is_none_or(|index| index.spec.unique),
+            bounds,
+            key_tests,
+        }
+    }
+
+    fn asked(&self, fields: &[Field<'_>]) -> Vec<Asked> {
+        let mut all: Vec<Asked> = Vec::with_capacity(fields.len());
+        for (position, field) in fields.iter().enumerate() {
+            // The elements of one list that pass tests on two fields may be different ones, but an entry
+            // is about one of them.
+            let is_taken = |(other, asked): (usize, &Asked)| {
+                fields[other].multikey
+                    && asked.intervals.is_some()
+                    && first_part(fields[other].path) == first_part(field.path)
+            };
+            if field.multikey && all.iter().enumerate().any(is_taken) {
+                all.push(Asked::default());
+                continue;
+            }
+            all.push(self.asked_of(&fields[position]));
+        }
+        all
+    }
+
+    fn asked_of(&self, field: &Field<'_>) -> Asked {
+        let on_field = self.tests.iter().filter(|(path, _)| path.as_str() == field.path);
+        let all: Vec<Option<Bounds>> = on_field.map(|(_, test)| Bounds::of(test)).collect();
+        let is_complete = all.iter().all(Option::is_some);
+        let mut bounds: Vec<Bounds> = all.into_iter().flatten().collect();
+        bounds.sort_by_key(|bounds| bounds.kind);
+        // Two tests may be met by two elements of one list: only one of them can be used.
+        if field.multikey && !intersects_anyway() {
+            bounds.truncate(1);
+        }
+        let Some(first) = bounds.first() else { return Asked::default() };
+        let kind = Some(first.kind);
+        let mut intervals = vec![Interval::everything()];
+        for bounds in &bounds {
+            intervals = intersect(&intervals, &bounds.intervals);
+        }
+        Asked {
+            intervals: Some(intervals),
+            kind,
+            exact: is_complete && !field.multikey && bounds.iter().all(|bounds| bounds.exact),
+            shown: bounds.into_iter().map(|bounds| bounds.shown).collect(),
+        }
+    }
+
+    fn is_answered_by_keys(&self, fields: &[Field<'_>], asked: &[Asked]) -> bool {
+        let is_answered = |path: &Path| {
+            let field = fields.iter().position(|field| field.path == path.as_str());
+            field.is_some_and(|field| asked[field].exact)
+        };
+        self.is_all_tests
+            && !fields.iter().any(|field| field.multikey)
+            && self.tests.iter().all(|(path, _)| is_answered(path))
+    }
+
+    /// The order in which reading the index gives documents, and whether it must be read backward.
+    ///
+    /// Documents of equal rank stand in the order of `_id`, in the direction of the first sort key.
+    fn order(
+        &self,
+        index: Option<&Index>,
+        fields: &[Field<'_>],
+        asked: &[Asked],
+        pinned: &dyn Fn(usize) -> bool,
+    ) -> (Order, bool) {
+        let id_descending = index.is_some_and(Index::is_id_descending);
+        let sort = &self.search.sort;
+        let ties_descending = sort.first().is_some_and(|(_, direction)| *direction < 0);
+        // Of documents with one and the same key, each has one entry there, lists or not.
+        if sort.first().is_none_or(|(path, _)| path == ID_FIELD) {
+            return match index {
+                None => (Order::Asked, ties_descending),
+                Some(_) if (0..fields.len()).all(pinned) => {
+                    (Order::Asked, id_descending != ties_descending)
+                }
+                Some(_) => (Order::None, false),
+            };
+        }
+        let constant = |field: usize| !fields[field].multikey && asked[field].is_point();
+        let mut position = 0;
+        let mut backward = None;
+        for (path, direction) in sort {
+            let descending = *direction < 0;
+            if (0..fields.len()).any(|field| fields[field].path == path && constant(field)) {
+                continue;
+            }
+            while position < fields.len() && constant(position) {
+                position += 1;
+            }
+            let flip = match fields.get(position) {
+                Some(field) if field.path == path && !field.multikey => {
+                    field.descending != descending
+                }
+                None if path == ID_FIELD => id_descending != descending,
+                _ => return (Order::None, false),
+            };
+            if backward.is_some_and(|backward| backward != flip) {
+                return (Order::None, false);
+            }
+            backward = Some(flip);
+            if position == fields.len() || fields[position].path == ID_FIELD {
+                // There are no ties.
+                return (Order::Asked, flip);
+            }
+            position += 1;
+        }
+        let run = position;
+        while position < fields.len() && constant(position) {
+            position += 1;
+        }
+        let is_whole_key = position == fields.len();
+        match backward {
+            None if is_whole_key => (Order::Asked, id_descending != ties_descending),
+            None => (Order::None, false),
+            Some(backward) if is_whole_key && (id_descending != backward) == ties_descending => {
+                (Order::Asked, backward)
+            }
+            Some(backward) => (Order::Runs(run), backward),
+        }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+fn intersects_anyway() -> bool {
+    crate::planted(crate::PlantedBug::MultikeyIntersected)
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn intersects_anyway() -> bool {
+    false
+}
+
+fn first_part(path: &str) -> &str {
+    path.split('.').next().unwrap_or(path)
+}
+
+fn fields_of(index: Option<&Index>) -> Vec<Field<'_>> {
+    let Some(index) = index else {
+        return vec![Field { path: ID_FIELD, descending: false, multikey: false }];
+    };
+    let keys = index.spec.keys.iter().zip(&index.multikey);
+    let field = |(key, multikey): (&'_ api::IndexKey, &bool)| (key.descending, *multikey);
+    (keys.map(field).zip(index.paths()))
+        .map(|((descending, multikey), path)| Field { path: path.as_str(), descending, multikey })
+        .collect()
+}
+
+/// The ranges to read, and how many fields they make use of: fields with single values, and one with
+/// anything else behind them.
+fn ranges(fields: &[Field<'_>], asked: &[Asked]) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+    let mut points: Vec<Vec<u8>> = vec![Vec::new()];
+    for (depth, field) in fields.iter().enumerate() {
+        let Some(intervals) = &asked[depth].intervals else { return (around(points), depth) };
+        let mut parts: Vec<&Interval> = intervals.iter().collect();
+        if field.descending {
+            parts.reverse();
+        }
+        let is_last = parts.iter().any(|interval| interval.as_point().is_none());
+        if depth > 0 && points.len().saturating_mul(parts.len()) > RANGES_MAX {
+            return (around(points), depth);
+        }
+        if is_last {
+            let mut ranges = Vec::with_capacity(points.len() * parts.len());
+            for point in &points {
+                for interval in &parts {
+                    let (from, to) = interval.encoded(field.descending);
+                    ranges.push(([&point[..], &from].concat(), [&point[..], &to].concat()));
                 }
             }
-            _ => merged.push(interval),
+            return (ranges, depth + 1);
         }
+        let mut next = Vec::with_capacity(points.len() * parts.len());
+        for point in &points {
+            for key in parts.iter().filter_map(|interval| interval.as_point()) {
+                let start = point.len();
+                let mut point = [&point[..], key].concat();
+                if field.descending {
+                    keys::invert(&mut point[start..]);
+                }
+                next.push(point);
+            }
+        }
+        points = next;
     }
-    merged
+    (around(points), fields.len())
 }
 
-fn intersect(left: &[Interval], right: &[Interval]) -> Vec<Interval> {
-    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
-    let mut common = Vec::new();
-    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
-        let from = (&one.from).max(&other.from).clone();
-        let to = (&one.to).min(&other.to).clone();
-        if from < to {
-            common.push(Interval { from, to });
+/// All that begins with each of the keys.
+fn around(points: Vec<Vec<u8>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let range = |point: Vec<u8>| {
+        let to = keys::behind(&point);
+        (point, to)
+    };
+    points.into_iter().map(range).collect()
+}
+
+fn key_tests(fields: &[Field<'_>], asked: &[Asked], depth: usize) -> Vec<KeyTest> {
+    let behind = fields.iter().zip(asked).enumerate().skip(depth);
+    let test = |(field, (of, asked)): (usize, (&Field<'_>, &Asked))| {
+        let intervals = asked.intervals.as_ref()?;
+        let mut ranges: Vec<_> =
+            intervals.iter().map(|interval| interval.encoded(of.descending)).collect();
+        if of.descending {
+            ranges.reverse();
         }
-        if one.to < other.to {
-            left.next();
-        } else {
-            right.next();
-        }
+        Some(KeyTest { field, ranges })
+    };
+    behind.filter_map(test).collect()
+}
+
+impl KeyTest {
+    /// Whether the key of the field is within the ranges.
+    pub(crate) fn passes(&self, key: &[u8]) -> bool {
+        let behind = self.ranges.partition_point(|(from, _)| from[..] <= *key);
+        behind > 0 && key < &self.ranges[behind - 1].1[..]
     }
-    common
 }

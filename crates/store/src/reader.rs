@@ -1,6 +1,6 @@
 //! Queries on other threads, at a consistent view, while the store applies.
 
-use crate::apply::{describe, read_count};
+use crate::apply::describe;
 use crate::catalog::Catalog;
 use crate::engine::{Engine, Snapshots, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
@@ -164,14 +164,13 @@ impl<E: Engine> Reader<E> {
             Request::Describe { collection: Some(name) } => {
                 let catalog = self.catalog(view)?;
                 let collection = catalog.get(name)?;
-                Ok(describe(collection, read_count(view, collection.number)?))
+                Ok(describe(view, collection)?)
             }
             Request::Describe { collection: None } => {
                 let catalog = self.catalog(view)?;
                 let mut all = Document::new();
                 for (name, collection) in &catalog.collections {
-                    let count = read_count(view, collection.number)?;
-                    all.insert(name.clone(), describe(collection, count));
+                    all.insert(name.clone(), describe(view, collection)?);
                 }
                 Ok(Value::Document(all))
             }

@@ -149,8 +149,7 @@ impl References {
         answer: &Answer,
     ) {
         let mark = self.raise_mark(overlay, reference, acked);
-        let row = Row { reference: reference.clone(), mark, answer: Some(answer.clone()) };
-        let bytes = row.encode();
+        let bytes = encode_row(reference, mark, Some(answer));
         self.insert(reference, slot, bytes.len() as u64);
         if let Some(client) = self.clients.get_mut(reference.client.as_str()) {
             client.mark = mark;
@@ -185,7 +184,7 @@ impl References {
         if row.answer.take().is_none() {
             return Ok(Value::Boolean(false));
         }
-        let bytes = row.encode();
+        let bytes = encode_row(&row.reference, row.mark, None);
         if let Some(kept) = self.rows.get_mut(&slot) {
             self.bytes = self.bytes - kept.bytes + bytes.len() as u64;
             kept.bytes = bytes.len() as u64;
@@ -292,17 +291,6 @@ pub(crate) fn forgotten(reference: &Reference) -> Error {
 }
 
 impl Row {
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
-        write_reference(&mut writer, &self.reference);
-        writer.number(self.mark);
-        writer.byte(u8::from(self.answer.is_some()));
-        if let Some(answer) = &self.answer {
-            writer.answer(answer);
-        }
-        writer.0
-    }
-
     fn decode(bytes: &[u8]) -> Result<Row, DecodeError> {
         let mut reader = Reader::new(bytes);
         let reference = read_reference(&mut reader)?;
@@ -312,6 +300,17 @@ impl Row {
         reader.end()?;
         Ok(Row { reference, mark, answer })
     }
+}
+
+fn encode_row(reference: &Reference, mark: u64, answer: Option<&Answer>) -> Vec<u8> {
+    let mut writer = Writer::default();
+    write_reference(&mut writer, reference);
+    writer.number(mark);
+    writer.byte(u8::from(answer.is_some()));
+    if let Some(answer) = answer {
+        writer.answer(answer);
+    }
+    writer.0
 }
 
 fn decode_mark(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {

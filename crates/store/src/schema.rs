@@ -1,8 +1,43 @@
 //! Whether documents fit their collection's schema.
 
 use crate::failure::show;
+use crate::validate;
 use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, FieldType, Schema, Value};
+use std::borrow::Cow;
+
+/// A document with the defaults of the fields that it leaves out, behind its own.
+///
+/// # Errors
+/// If that makes it too large.
+pub(crate) fn complete<'d>(
+    schema: &Schema,
+    document: &'d Document,
+) -> Result<Cow<'d, Document>, Error> {
+    let mut complete = Cow::Borrowed(document);
+    for field in &schema.fields {
+        if let Some(default) = &field.default
+            && !document.contains_key(&field.name)
+        {
+            complete.to_mut().insert(field.name.clone(), default.clone());
+        }
+    }
+    if let Cow::Owned(document) = &complete {
+        validate::check_document("insert: a document with its defaults", document)?;
+    }
+    Ok(complete)
+}
+
+/// Gives required fields that an updated document lacks their defaults: it may be older than the schema.
+pub(crate) fn complete_required(schema: &Schema, document: &mut Document) {
+    for field in schema.fields.iter().filter(|field| field.required) {
+        if let Some(default) = &field.default
+            && !document.contains_key(&field.name)
+        {
+            document.insert(field.name.clone(), default.clone());
+        }
+    }
+}
 
 /// Checks the declared fields of a document.
 ///
@@ -39,7 +74,7 @@ pub(crate) fn check(collection: &str, schema: &Schema, document: &Document) -> R
     Ok(())
 }
 
-fn is_of(kind: FieldType, value: &Value) -> bool {
+pub(crate) fn is_of(kind: FieldType, value: &Value) -> bool {
     match kind {
         FieldType::Any => true,
         FieldType::Str => matches!(value, Value::String(_) | Value::Symbol(_)),

@@ -1,17 +1,19 @@
-//! Searches: reads what the planner chose, tests, sorts, skips, limits and projects.
+//! Searches: finds by the plan chosen, sorts, skips, limits and projects; counts; explains.
 
+use crate::apply::read_count;
 use crate::catalog::Collection;
-use crate::engine::{Direction, EngineError, View};
-use crate::failure::{Failure, Fatal, Outcome};
+use crate::engine::View;
+use crate::failure::Outcome;
 use crate::keys;
-use crate::plan::{Plan, plan};
+use crate::plan::{Choice, Order, Plan, plan};
+use crate::scan::{Examined, Found, Hit, Scan};
 use api::path::Path;
 use api::{Document, Error, ErrorCode, SearchOptions, Value};
 use bson::doc;
 use bytes::Bytes;
 use query::{Filter, Projection};
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// Most bytes of documents that one search answers: more fits no frame.
 pub(crate) const RESULT_BYTES_MAX: usize = 4 * api::limits::DOCUMENT_BYTES_MAX;
@@ -22,33 +24,6 @@ pub(crate) struct Search<'a> {
     sort: Vec<(Path, bool)>,
     projection: Projection,
     options: &'a SearchOptions,
-}
-
-/// A document that a search found.
-pub(crate) struct Found {
-    /// The key of its `_id`.
-    pub(crate) id_key: Bytes,
-    pub(crate) document: Document,
-    /// Its size in bytes of BSON.
-    pub(crate) size_bytes: usize,
-    /// Where the scan found it.
-    pub(crate) spot: Spot,
-}
-
-/// Where a scan stands: it can go on behind it, at the same view and by the same plan.
-#[derive(Clone, Debug)]
-pub(crate) struct Spot {
-    /// Which of the plan's intervals, counted in the order in which they are read.
-    interval: usize,
-    /// The row's key.
-    key: Bytes,
-}
-
-/// What a search looked at.
-#[derive(Default)]
-pub(crate) struct Examined {
-    keys: u64,
-    documents: u64,
 }
 
 impl<'a> Search<'a> {
@@ -76,12 +51,13 @@ impl<'a> Search<'a> {
 
     /// Runs it: a list of documents, a number, or an explanation.
     pub(crate) fn run(&self, view: &impl View, collection: &Collection) -> Outcome<Value> {
-        let plan = plan(collection, &self.filter, self.options);
+        let choice = plan(collection, &self.filter, self.options)?;
+        let scan = Scan { view, collection, plan: &choice.plan, filter: &self.filter };
         let mut examined = Examined::default();
         let returned = if self.options.count {
-            Value::Int64(self.count(view, collection, &plan, &mut examined)?)
+            Value::Int64(self.count(&scan, &mut examined)?)
         } else {
-            let found = self.find(view, collection, &plan, &mut examined)?;
+            let found = self.find(&scan, &mut examined)?;
             let project = |found: Found| {
                 Ok(Value::Document(self.projection.apply(found.document, &self.filter)?))
             };
@@ -94,29 +70,61 @@ impl<'a> Search<'a> {
             Value::Array(documents) => documents.len() as i64,
             _ => 1,
         };
-        Ok(Value::from(doc! {
-            "plan": plan.name(),
+        Ok(self.explain(&choice, &examined, returned))
+    }
+
+    fn explain(&self, choice: &Choice<'_>, examined: &Examined, returned: i64) -> Value {
+        let plan = &choice.plan;
+        let sorted_by = match plan.order {
+            _ if self.options.count => "nothing",
+            Order::Asked => "index",
+            Order::Runs(_) => "index, and _id where that leaves ties",
+            Order::None => "memory",
+        };
+        let counts_all = self.counts_all();
+        Value::from(doc! {
+            "plan": if counts_all { "count" } else { plan.name() },
             "index": plan.index_name(),
             "bounds": plan.bounds(),
-            "ordered_by_index": plan.ordered,
+            "ordered_by_index": plan.is_ordered(),
+            "sorted_by": sorted_by,
+            "keys_only": counts_all || self.finds_by_keys(plan),
             "keys_examined": examined.keys as i64,
             "documents_examined": examined.documents as i64,
             "returned": returned,
-        }))
+            "rejected": choice.rejected(),
+        })
     }
 
-    /// Calls `each` for every document found, until it answers false. Without a sort they come in the
-    /// order in which they are read, none is held.
+    /// Whether keys alone say which documents are meant, so that none is looked at but to be answered.
+    fn finds_by_keys(&self, plan: &Plan<'_>) -> bool {
+        let ids_first =
+            plan.order == Order::None && self.sort.is_empty() && self.most_found() < u64::MAX;
+        plan.is_answered_by_keys && (self.options.count || ids_first)
+    }
+
+    /// Whether only the number of all documents is asked for, which is kept.
+    fn counts_all(&self) -> bool {
+        self.options.count
+            && self.options.hint.is_none()
+            && matches!(&self.filter, Filter::And(filters) if filters.is_empty())
+    }
+
+    /// Calls `each` for every document found, until it answers false. If neither an order nor a part is
+    /// asked for they come in the order in which they are read, and none is held.
     pub(crate) fn for_each(
         &self,
         view: &impl View,
         collection: &Collection,
         each: &mut dyn FnMut(Document) -> Result<bool, Error>,
     ) -> Outcome<()> {
-        let plan = plan(collection, &self.filter, self.options);
+        let choice = plan(collection, &self.filter, self.options)?;
+        let scan = Scan { view, collection, plan: &choice.plan, filter: &self.filter };
         let mut examined = Examined::default();
-        if !self.sort.is_empty() && !plan.ordered {
-            for found in self.find(view, collection, &plan, &mut examined)? {
+        let any_order = self.sort.is_empty() && self.options.skip == 0;
+        let takes_all = any_order && self.most_found() == u64::MAX;
+        if scan.plan.order != Order::Asked && !takes_all {
+            for found in self.find(&scan, &mut examined)? {
                 if !each(found.document)? {
                     break;
                 }
@@ -125,26 +133,29 @@ impl<'a> Search<'a> {
         }
         let most = self.most_found();
         let mut count = 0;
-        scan(view, collection, &plan, &self.filter, None, &mut examined, &mut |found| {
+        scan.documents(&mut examined, &mut |found, _| {
             count += 1;
             let wanted = count <= self.options.skip || each(found.document)?;
             Ok(wanted && count < most)
         })
     }
 
-    fn count(
-        &self,
-        view: &impl View,
-        collection: &Collection,
-        plan: &Plan<'_>,
-        examined: &mut Examined,
-    ) -> Outcome<i64> {
+    fn count<V: View>(&self, scan: &Scan<'_, V>, examined: &mut Examined) -> Outcome<i64> {
         let most = self.most_found();
         let mut found = 0;
-        scan(view, collection, plan, &self.filter, None, examined, &mut |_| {
-            found += 1;
-            Ok(found < most)
-        })?;
+        if self.counts_all() {
+            found = read_count(scan.view, scan.collection.number)?.min(most);
+        } else if scan.plan.is_answered_by_keys {
+            scan.keys(examined, &mut |_, _| {
+                found += 1;
+                Ok(found < most)
+            })?;
+        } else {
+            scan.documents(examined, &mut |_, _| {
+                found += 1;
+                Ok(found < most)
+            })?;
+        }
         Ok(found.saturating_sub(self.options.skip) as i64)
     }
 
@@ -156,55 +167,98 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn find(
-        &self,
-        view: &impl View,
-        collection: &Collection,
-        plan: &Plan<'_>,
-        examined: &mut Examined,
-    ) -> Outcome<Vec<Found>> {
-        if plan.ordered {
-            self.find_in_order(view, collection, plan, examined)
-        } else {
-            self.find_and_sort(view, collection, plan, examined)
+    fn find<V: View>(&self, scan: &Scan<'_, V>, examined: &mut Examined) -> Outcome<Vec<Found>> {
+        match scan.plan.order {
+            Order::Asked => self.find_in_order(scan, examined),
+            Order::Runs(_) => self.find_in_runs(scan, examined),
+            Order::None if self.finds_by_keys(scan.plan) => self.find_first_ids(scan, examined),
+            Order::None => self.find_and_sort(scan, examined),
         }
     }
 
-    fn find_in_order(
+    fn find_in_order<V: View>(
         &self,
-        view: &impl View,
-        collection: &Collection,
-        plan: &Plan<'_>,
+        scan: &Scan<'_, V>,
+        examined: &mut Examined,
+    ) -> Outcome<Vec<Found>> {
+        let mut page = Page::new(self);
+        scan.documents(examined, &mut |one, _| {
+            page.add(one)?;
+            Ok(!page.is_full())
+        })?;
+        Ok(page.found)
+    }
+
+    /// Documents of equal rank come together, and are put in the order of `_id`; of the last of them only
+    /// those are kept that are asked for.
+    fn find_in_runs<V: View>(
+        &self,
+        scan: &Scan<'_, V>,
+        examined: &mut Examined,
+    ) -> Outcome<Vec<Found>> {
+        let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
+        let mut page = Page::new(self);
+        let mut run: BTreeMap<Bytes, Found> = BTreeMap::new();
+        let mut run_key = Bytes::new();
+        let mut size = Size::default();
+        scan.documents(examined, &mut |one, key| {
+            if key != run_key {
+                page.add_all(std::mem::take(&mut run), backward)?;
+                (size, run_key) = (Size::default(), key);
+                if page.is_full() {
+                    return Ok(false);
+                }
+            }
+            size.add(&one)?;
+            run.insert(one.id_key.clone(), one);
+            if run.len() as u64 > page.missing() {
+                let last = if backward { run.pop_first() } else { run.pop_last() };
+                last.iter().for_each(|(_, last)| size.subtract(last));
+            }
+            Ok(true)
+        })?;
+        page.add_all(run, backward)?;
+        Ok(page.found)
+    }
+
+    /// Where keys answer the filter and no order is asked for, the first documents in the order of `_id`
+    /// are found without a look at the others.
+    fn find_first_ids<V: View>(
+        &self,
+        scan: &Scan<'_, V>,
         examined: &mut Examined,
     ) -> Outcome<Vec<Found>> {
         let most = self.most_found();
-        let mut count = 0;
+        let mut first: BTreeMap<Bytes, Hit> = BTreeMap::new();
         let mut size = Size::default();
-        let mut found = Vec::new();
-        scan(view, collection, plan, &self.filter, None, examined, &mut |one| {
-            count += 1;
-            if count > self.options.skip {
-                size.add(&one)?;
-                found.push(one);
+        scan.keys(examined, &mut |hit, _| {
+            size.add_bytes(hit.id_key.len())?;
+            first.insert(hit.id_key.clone(), hit);
+            if first.len() as u64 > most
+                && let Some((id_key, _)) = first.pop_last()
+            {
+                size.subtract_bytes(id_key.len());
             }
-            Ok(count < most)
+            Ok(true)
         })?;
-        Ok(found)
+        let mut page = Page::new(self);
+        for hit in first.into_values() {
+            page.add(scan.fetch(hit, examined)?)?;
+        }
+        Ok(page.found)
     }
 
     /// Keeps the first `skip + limit` in a heap, or all of them.
-    fn find_and_sort(
+    fn find_and_sort<V: View>(
         &self,
-        view: &impl View,
-        collection: &Collection,
-        plan: &Plan<'_>,
+        scan: &Scan<'_, V>,
         examined: &mut Examined,
     ) -> Outcome<Vec<Found>> {
         let most = usize::try_from(self.most_found()).unwrap_or(usize::MAX);
         let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
         let mut size = Size::default();
         let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
-        scan(view, collection, plan, &self.filter, None, examined, &mut |found| {
+        scan.documents(examined, &mut |found, _| {
             let ranks = self.ranks(&found.document);
             size.add(&found)?;
             heap.push(Ranked { ranks, backward, found });
@@ -228,19 +282,16 @@ impl Search<'_> {
 
     /// The `_id` keys of what it finds, in order, without what is skipped; none if they, and what
     /// they are sorted by, take more than `bytes_max` bytes.
-    pub(crate) fn id_keys(
+    pub(crate) fn id_keys<V: View>(
         &self,
-        view: &impl View,
-        collection: &Collection,
-        plan: &Plan<'_>,
+        scan: &Scan<'_, V>,
         bytes_max: usize,
     ) -> Outcome<Option<Vec<Bytes>>> {
         let most = usize::try_from(self.most_found()).unwrap_or(usize::MAX);
         let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
         let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
         let (mut bytes, mut fits) = (0, true);
-        let mut examined = Examined::default();
-        scan(view, collection, plan, &self.filter, None, &mut examined, &mut |mut found| {
+        scan.documents(&mut Examined::default(), &mut |mut found, _| {
             let ranks = self.ranks(&found.document);
             found.document = Document::new();
             let ranked = Ranked { ranks, backward, found };
@@ -280,8 +331,50 @@ pub(crate) fn find(
     options: &SearchOptions,
 ) -> Outcome<Vec<Found>> {
     let search = Search::parse(filter, options)?;
-    let plan = plan(collection, &search.filter, options);
-    search.find(view, collection, &plan, &mut Examined::default())
+    let choice = plan(collection, &search.filter, options)?;
+    let scan = Scan { view, collection, plan: &choice.plan, filter: &search.filter };
+    search.find(&scan, &mut Examined::default())
+}
+
+/// What is answered, document by document in order.
+struct Page {
+    skip: u64,
+    most: u64,
+    count: u64,
+    size: Size,
+    found: Vec<Found>,
+}
+
+impl Page {
+    fn new(search: &Search<'_>) -> Page {
+        let (skip, most) = (search.options.skip, search.most_found());
+        Page { skip, most, count: 0, size: Size::default(), found: Vec::new() }
+    }
+
+    fn missing(&self) -> u64 {
+        self.most - self.count
+    }
+
+    fn is_full(&self) -> bool {
+        self.missing() == 0
+    }
+
+    fn add(&mut self, one: Found) -> Result<(), Error> {
+        self.count += 1;
+        if self.count > self.skip {
+            self.size.add(&one)?;
+            self.found.push(one);
+        }
+        Ok(())
+    }
+
+    fn add_all(&mut self, run: BTreeMap<Bytes, Found>, backward: bool) -> Result<(), Error> {
+        if backward {
+            run.into_values().rev().try_for_each(|one| self.add(one))
+        } else {
+            run.into_values().try_for_each(|one| self.add(one))
+        }
+    }
 }
 
 /// The size of a result, so that it stays within memory.
@@ -290,13 +383,18 @@ struct Size(usize);
 
 impl Size {
     fn add(&mut self, found: &Found) -> Result<(), Error> {
-        self.0 += found.size_bytes;
+        self.add_bytes(found.size_bytes)
+    }
+
+    fn add_bytes(&mut self, bytes: usize) -> Result<(), Error> {
+        self.0 += bytes;
         if self.0 > RESULT_BYTES_MAX {
             return Err(Error::new(
                 ErrorCode::ResultTooLarge,
                 format!(
-                    "the documents found take more than {RESULT_BYTES_MAX} bytes; narrow the \
-                     query, or use limit and skip"
+                    "the documents found, which are held and sorted in memory, take more than \
+                     {RESULT_BYTES_MAX} bytes; narrow the query, use a limit, or read in parts with \
+                     sort and limit in the order of an index"
                 ),
             ));
         }
@@ -304,88 +402,12 @@ impl Size {
     }
 
     fn subtract(&mut self, found: &Found) {
-        self.0 -= found.size_bytes;
+        self.subtract_bytes(found.size_bytes);
     }
-}
 
-/// Calls `each` for every matching document behind a spot until it answers false.
-pub(crate) fn scan(
-    view: &impl View,
-    collection: &Collection,
-    plan: &Plan<'_>,
-    filter: &Filter,
-    behind: Option<&Spot>,
-    examined: &mut Examined,
-    each: &mut dyn FnMut(Found) -> Result<bool, Error>,
-) -> Outcome<()> {
-    let prefix = match plan.index {
-        None => keys::documents(collection.number),
-        Some(index) => keys::index(collection.number, index.number),
-    };
-    let direction = if plan.backward { Direction::Backward } else { Direction::Forward };
-    // One document may have several entries in an index on lists.
-    let multikey = plan.index.is_some_and(|index| index.multikey);
-    let mut seen = BTreeSet::new();
-    let first = behind.map_or(0, |spot| spot.interval);
-    for interval_number in first..plan.intervals.len() {
-        let position = interval_number;
-        let position = if plan.backward { plan.intervals.len() - 1 - position } else { position };
-        let interval = &plan.intervals[position];
-        let mut from = [&prefix[..], &interval.from].concat();
-        let mut to = [&prefix[..], &interval.to].concat();
-        if let Some(spot) = behind.filter(|spot| spot.interval == interval_number) {
-            match direction {
-                // The smallest key behind it.
-                Direction::Forward => from = [&spot.key[..], &[0]].concat(),
-                Direction::Backward => to = spot.key.to_vec(),
-            }
-        }
-        for row in view.range(&from, &to, direction) {
-            let (key, value) = row?;
-            examined.keys += 1;
-            let spot = Spot { interval: interval_number, key: key.clone() };
-            let (id_key, row) = match plan.index {
-                None => (key.slice(prefix.len()..), value),
-                Some(_) => {
-                    let id_key = entry_id_key(&key, prefix.len(), &value)?;
-                    if multikey && !seen.insert(id_key.clone()) {
-                        continue;
-                    }
-                    let row = view.get(&keys::document(collection.number, &id_key))?;
-                    let row = row.ok_or_else(|| {
-                        damaged(format!("index entry {key:02x?} has no document"))
-                    })?;
-                    (id_key, row)
-                }
-            };
-            examined.documents += 1;
-            let document = decode(&row)?;
-            let found = Found { id_key, document, size_bytes: row.len(), spot };
-            if filter.check(&found.document)? && !each(found)? {
-                return Ok(());
-            }
-        }
+    fn subtract_bytes(&mut self, bytes: usize) {
+        self.0 -= bytes;
     }
-    Ok(())
-}
-
-/// The `_id` key of an index entry: its value, or what follows the value's key.
-pub(crate) fn entry_id_key(key: &Bytes, prefix: usize, value: &Bytes) -> Result<Bytes, Failure> {
-    if !value.is_empty() {
-        return Ok(value.clone());
-    }
-    let length = keys::length(&key[prefix..]);
-    let length = length.ok_or_else(|| damaged(format!("index entry {key:02x?}")))?;
-    Ok(key.slice(prefix + length..))
-}
-
-/// A document from its row.
-pub(crate) fn decode(row: &[u8]) -> Result<Document, Failure> {
-    Document::from_reader(row).map_err(|error| damaged(format!("a document: {error}")))
-}
-
-fn damaged(what: String) -> Failure {
-    Failure::Fatal(Fatal::Engine(EngineError::Damaged(what)))
 }
 
 /// A document's place by one sort key.
@@ -432,7 +454,7 @@ impl Ranked {
     /// About how much memory it takes.
     fn bytes(&self) -> usize {
         let ranks: usize = self.ranks.iter().map(|rank| size_of::<Rank>() + rank.key.len()).sum();
-        size_of::<Ranked>() + ranks + self.found.id_key.len() + self.found.spot.key.len()
+        size_of::<Ranked>() + ranks + self.found.id_key.len()
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Format of the rows; raised when they change.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// One decided log position, as the store sees it.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,9 @@ pub struct Outcome {
     pub answer: Option<Result<Value, Error>>,
     /// Whether this is the first answer of an earlier slot, given again without a second effect.
     pub repeated: bool,
+    /// Whether an index is being built after this entry, so that somebody has to propose the next
+    /// [step](api::Request::BuildIndex).
+    pub is_building: bool,
 }
 
 /// The hash of a store's logical content.
@@ -93,8 +96,8 @@ pub type ContentHash = [u8; 16];
 /// The deterministic state machine over an engine.
 ///
 /// Invariants:
-/// 1. The rows are a function of the applied entries alone, but for those of destroyed collections, and of
-///    changes that are not kept any more ([`crate::Feed`]).
+/// 1. The rows are a function of the applied entries alone, but for those of destroyed collections and
+///    dropped indexes, and of changes that are not kept any more ([`crate::Feed`]).
 /// 2. The applied slot stands in the same engine batch as the effects: whatever a crash leaves, the
 ///    store stands at exactly that slot.
 /// 3. Every entry answers the same on every node, refusals included.
@@ -372,7 +375,8 @@ impl<E: Engine> Store<E> {
         entry: &Entry<'_>,
     ) -> Result<Outcome, Fatal> {
         let slot = entry.slot;
-        let nothing = Outcome { slot, reference: None, answer: None, repeated: false };
+        let is_building = !self.state.building.is_empty();
+        let nothing = Outcome { slot, reference: None, answer: None, repeated: false, is_building };
         let bytes = match entry.effect {
             Effect::Blank => return Ok(nothing),
             Effect::Group(bytes) => {
@@ -385,7 +389,13 @@ impl<E: Engine> Store<E> {
         };
         let command = Command::decode(bytes).map_err(|error| Fatal::Command { slot, error })?;
         let (answer, repeated) = self.apply_command(overlay, slot, &command)?;
-        Ok(Outcome { slot, reference: Some(command.reference), answer: Some(answer), repeated })
+        Ok(Outcome {
+            slot,
+            reference: Some(command.reference),
+            answer: Some(answer),
+            repeated,
+            is_building: !self.state.building.is_empty(),
+        })
     }
 
     fn note_nothing(
@@ -502,6 +512,7 @@ fn content_hash(view: &impl View, state: &State) -> Result<ContentHash, Fatal> {
     let mut ranges = vec![
         keys::prefix_range(&keys::group()),
         keys::family_range(keys::family::CATALOG),
+        keys::family_range(keys::family::BUILD),
         keys::family_range(keys::family::PAIR),
         keys::family_range(keys::family::REFERENCE),
         keys::family_range(keys::family::CLIENT),

@@ -1,6 +1,8 @@
 //! Checks of a request that need no data, made before it costs a log entry.
 
-use crate::failure::{bad_query, bad_request, too_large};
+use crate::failure::{bad_query, bad_request, show, too_large};
+use crate::index;
+use crate::schema;
 use crate::search::Search;
 use api::limits::{
     DOCUMENT_BYTES_MAX, INDEXES_PER_COLLECTION_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NESTING_MAX,
@@ -100,6 +102,23 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             check_size("aggregate: all stages together", size)?;
             Pipeline::parse(pipeline).map(|_| ())
         }
+        Request::CreateIndex { collection, index } => {
+            check_collection_name(collection)?;
+            check_name("create_index", &index.name)?;
+            index
+                .filter
+                .as_ref()
+                .map_or(Ok(0), |filter| check_document("create_index: where", filter))?;
+            index::check(index)
+        }
+        Request::DropIndex { collection, name } => {
+            check_collection_name(collection)?;
+            check_name("drop_index", name)
+        }
+        Request::Alter { collection, add, .. } => {
+            check_collection_name(collection)?;
+            check_schema(add)
+        }
         Request::Read { key, .. } => check_key(key),
         Request::Write { key, value } | Request::Swap { key, value } => {
             check_key(key)?;
@@ -134,6 +153,7 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         Request::Watch(watch) => check_watch(watch),
         Request::Next { .. }
         | Request::Close { .. }
+        | Request::BuildIndex
         | Request::Status { .. }
         | Request::Members
         | Request::Member(_)
@@ -258,6 +278,17 @@ pub(crate) fn check_schema(schema: &Schema) -> Result<(), Error> {
         }
         if schema.fields[..position].iter().any(|other| other.name == field.name) {
             return Err(bad_request(format!("schema: field {:?} stands twice", field.name)));
+        }
+        if let Some(default) = &field.default {
+            check_value("schema: a default", default)?;
+            if !schema::is_of(field.kind, default) {
+                return Err(bad_request(format!(
+                    "schema: field {:?}: the default {} is no {}",
+                    field.name,
+                    show(default),
+                    field.kind.as_str()
+                )));
+            }
         }
     }
     let indexes = schema.fields.iter().filter(|field| field.index || field.unique).count();

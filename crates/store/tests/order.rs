@@ -134,6 +134,36 @@ proptest! {
         prop_assert_eq!(keys::length(&key[length..]), Some(key.len() - length));
     }
 
+    /// Or an index that descends could not hold them.
+    #[test]
+    fn no_key_is_the_beginning_of_another(left in value(), right in value()) {
+        let (left_key, right_key) = (keys::encode(&left), keys::encode(&right));
+        prop_assert_eq!(right_key.starts_with(&left_key), equal(&left, &right));
+    }
+
+    /// Two fields, in either direction, with more behind them.
+    #[test]
+    fn byte_order_of_entries_is_the_order_of_an_index(
+        left in (value(), value()),
+        right in (value(), value()),
+        descending in any::<(bool, bool)>(),
+        behind in any::<(u8, u8)>(),
+    ) {
+        let entry = |(first, second): &(Value, Value), behind: u8| {
+            let mut entry = Vec::new();
+            keys::append_directed(&mut entry, first, descending.0);
+            prop_assert_eq!(keys::length_directed(&entry, descending.0), Some(entry.len()));
+            keys::append_directed(&mut entry, second, descending.1);
+            entry.push(behind);
+            Ok(entry)
+        };
+        let directed = |order: Ordering, descending| if descending { order.reverse() } else { order };
+        let expected = directed(compare(&left.0, &right.0), descending.0)
+            .then(directed(compare(&left.1, &right.1), descending.1))
+            .then(behind.0.cmp(&behind.1));
+        prop_assert_eq!(entry(&left, behind.0)?.cmp(&entry(&right, behind.1)?), expected);
+    }
+
     #[test]
     fn key_length_survives_garbage(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         if let Some(length) = keys::length(&bytes) {

@@ -49,6 +49,8 @@ impl Runner {
                 self.store.set_reference_limits(rest.parse().expect("a number"), u64::MAX);
             }
             "slot" => self.say(&format!("slot {}", self.store.applied_slot())),
+            // `fill COLLECTION FROM TO {fields}`: documents with these `_id`s, `n` the same and `m` its half.
+            "fill" => self.fill(rest),
             "verify" => {
                 self.store.verify().expect("sound");
                 self.say("sound");
@@ -63,6 +65,22 @@ impl Runner {
             }
             _ => self.request(line, None, 0),
         }
+    }
+
+    fn fill(&mut self, rest: &str) {
+        let parts: Vec<&str> = rest.splitn(3, ' ').collect();
+        let number = |part: usize| parts[part].parse::<i64>().expect("a number");
+        let documents = (number(1)..=number(2))
+            .map(|id| bson::doc! { "_id": id, "n": id, "m": id / 2 })
+            .collect();
+        let collection = parts[0].to_owned();
+        let request = Request::Insert { collection, documents, list: true };
+        let slot = self.store.applied_slot() + 1;
+        let reference = Reference::new(format!("slot{slot}"), 0);
+        let command = Command { reference, acked: 0, time_ms: 0, request }.encode();
+        let entry = Entry { slot, effect: Effect::Command(&command) };
+        let outcomes = self.store.apply(&[entry]).expect("applied");
+        assert!(matches!(outcomes[0].answer, Some(Ok(_))), "{outcomes:?}");
     }
 
     fn request(&mut self, text: &str, reference: Option<Reference>, acked: u64) {
@@ -171,8 +189,13 @@ fn parse(text: &str) -> Request {
         "swap" => Request::Swap { key: string(1), value: value(part(2)) },
         "cas" => Request::Cas { key: string(1), expected: value(part(2)), value: value(part(3)) },
         "forget" => Request::Forget { reference: Reference::parse(&string(1)).expect("one") },
-        "batch" => api::parse::parse_call(text.as_bytes()).expect("a batch").request,
-        other => panic!("unknown operation {other}"),
+        // One more step of a build; the leader proposes it, clients cannot.
+        "build" => Request::BuildIndex,
+        _ => {
+            api::parse::parse_call(text.as_bytes())
+                .unwrap_or_else(|e| panic!("{text}: {e}"))
+                .request
+        }
     }
 }
 
@@ -184,6 +207,7 @@ fn parse_schema(json: &serde_json::Value) -> Schema {
         index: name.contains('*'),
         unique: name.contains('!'),
         required: name.contains('+'),
+        default: None,
     });
     Schema { fields: fields.collect() }
 }
@@ -204,6 +228,7 @@ fn parse_options(json: &serde_json::Value) -> SearchOptions {
             "fields" => options.fields = Some(document(value.clone())),
             "count" => options.count = true,
             "explain" => options.explain = true,
+            "hint" => options.hint = Some(self::value(value.clone())),
             other => panic!("unknown option {other}"),
         }
     }

@@ -16,6 +16,8 @@ pub const SECTOR_BYTES: usize = 512;
 
 type Sector = [u8; SECTOR_BYTES];
 
+const ZEROS: Sector = [0; SECTOR_BYTES];
+
 /// A folder in memory. Clones are handles of the same folder; [`MemoryDisk::fork`] makes an independent copy.
 ///
 /// After [`MemoryDisk::crash`] or [`MemoryDisk::restart`] every older handle and open file answers
@@ -88,9 +90,9 @@ struct FileState {
     bytes_len: u64,
     durable_len: u64,
     /// Durable bytes of the sectors written since the last sync.
-    unsynced: BTreeMap<u64, Sector>,
+    unsynced: BTreeMap<u64, Box<Sector>>,
     /// Durable bytes of the sectors that a failed sync gave up on.
-    abandoned: BTreeMap<u64, Sector>,
+    abandoned: BTreeMap<u64, Box<Sector>>,
 }
 
 impl Default for MemoryDisk {
@@ -454,7 +456,7 @@ impl FileState {
     }
 
     fn write_in_sector(&mut self, at: usize, data: &[u8]) {
-        if at >= self.data.len() && data.iter().all(|&byte| byte == 0) {
+        if at >= self.data.len() && *data == ZEROS[..data.len()] {
             return;
         }
         let index = (at / SECTOR_BYTES) as u64;
@@ -463,8 +465,9 @@ impl FileState {
             self.unsynced.entry(index).or_insert(old);
         }
         if self.data[at..at + data.len()] != *data {
-            let old = self.sector(index);
-            self.unsynced.entry(index).or_insert(old);
+            if !self.unsynced.contains_key(&index) {
+                self.unsynced.insert(index, self.sector(index));
+            }
             self.data[at..at + data.len()].copy_from_slice(data);
         }
     }
@@ -516,9 +519,11 @@ impl FileState {
         self.durable_len = self.bytes_len;
     }
 
-    fn sector(&self, index: u64) -> Sector {
+    fn sector(&self, index: u64) -> Box<Sector> {
         let begin = index as usize * SECTOR_BYTES;
-        self.data[begin..begin + SECTOR_BYTES].try_into().expect("data holds whole sectors")
+        let sector: &Sector =
+            self.data[begin..begin + SECTOR_BYTES].try_into().expect("data holds whole sectors");
+        Box::new(*sector)
     }
 
     fn grow_data(&mut self, bytes: usize) {

@@ -7,7 +7,7 @@ use crate::schema::{FieldSchema, FieldType, Schema};
 use crate::value::{Document, Value};
 
 /// Reads a schema: per field the short form `"*email":"str"` (`*` = indexed) or the long form
-/// `"email":{"type":"str","index":true,"unique":true,"required":true}`, in any mixture.
+/// `"email":{"type":"str","index":true,"unique":true,"required":true,"default":"?"}`, in any mixture.
 ///
 /// # Errors
 /// [`ErrorCode::BadRequest`] naming the field and what is wrong with it; [`ErrorCode::TooLarge`] for
@@ -46,6 +46,9 @@ pub fn schema_document(schema: &Schema) -> Document {
                 description.insert(name, true);
             }
         }
+        if let Some(default) = &field.default {
+            description.insert("default", default.clone());
+        }
         document.insert(field.name.clone(), description);
     }
     document
@@ -57,13 +60,7 @@ fn parse_field(declared: &str, description: &Value) -> Result<FieldSchema, Error
         None => (declared, false),
     };
     check_name(name)?;
-    let mut field = FieldSchema {
-        name: name.to_string(),
-        kind: FieldType::Any,
-        index: starred,
-        unique: false,
-        required: false,
-    };
+    let mut field = FieldSchema { index: starred, ..FieldSchema::new(name, FieldType::Any) };
     match description {
         Value::String(word) => field.kind = parse_type(name, word)?,
         Value::Document(long) => read_long_form(&mut field, long)?,
@@ -85,6 +82,10 @@ fn read_long_form(field: &mut FieldSchema, long: &Document) -> Result<(), Error>
                 field.index |= *unique;
             }
             ("required", Value::Boolean(required)) => field.required = *required,
+            ("default", Value::Null) => {
+                return Err(bad(&field.name, "default must not be null; leave it out"));
+            }
+            ("default", value) => field.default = Some(value.clone()),
             ("type", other) => {
                 let text = format!("type must be a string, got {}", got(other));
                 return Err(bad(&field.name, &text));
@@ -94,8 +95,9 @@ fn read_long_form(field: &mut FieldSchema, long: &Document) -> Result<(), Error>
                 return Err(bad(&field.name, &text));
             }
             (other, _) => {
-                let text =
-                    format!("unknown property {other:?}; known: type, index, unique, required");
+                let text = format!(
+                    "unknown property {other:?}; known: type, index, unique, required, default"
+                );
                 return Err(bad(&field.name, &text));
             }
         }

@@ -35,9 +35,6 @@ impl Machine {
 
     /// Everything not synced is lost; the file system is mounted again.
     fn lose_power(&self, group: &mut Group, node: usize) -> Result<()> {
-        if let Some(pid) = group.pid(node) {
-            signal(pid, "STOP")?;
-        }
         call("xfs_io", &["-x", "-c", "shutdown", &show(&self.mount)])?;
         group.kill(node)?;
         call("umount", &[&show(&self.mount)])?;
@@ -52,6 +49,28 @@ impl Drop for Machine {
     }
 }
 
+/// Who loses power in a round.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    One,
+    Majority,
+    All,
+}
+
+impl Whose {
+    fn of(round: u32) -> Whose {
+        [Whose::One, Whose::Majority, Whose::All][(round as usize - 1) % 3]
+    }
+
+    fn count(self, nodes: usize) -> usize {
+        match self {
+            Whose::One => 1,
+            Whose::Majority => nodes / 2 + 1,
+            Whose::All => nodes,
+        }
+    }
+}
+
 pub(crate) async fn run(arguments: &Arguments, folder: &Path, times: u32) -> Result<()> {
     let machines: Result<Vec<Machine>> =
         (0..arguments.nodes).map(|index| Machine::make(folder, index)).collect();
@@ -62,20 +81,25 @@ pub(crate) async fn run(arguments: &Arguments, folder: &Path, times: u32) -> Res
     let load = Load::start(&group.addresses(), arguments.writers).await?;
     for round in 1..=times {
         load.wait_for(300).await?;
-        let all = round % 3 == 0;
-        let victim = round as usize % machines.len();
+        let whose = Whose::of(round);
+        let first = round as usize % machines.len();
+        let victims: Vec<usize> =
+            (0..whose.count(machines.len())).map(|n| (first + n) % machines.len()).collect();
         let begun = Instant::now();
-        for node in (0..machines.len()).filter(|node| all || *node == victim) {
-            machines[node].lose_power(&mut group, node)?;
+        // They stand still first, so that none goes on without the others.
+        for pid in victims.iter().filter_map(|node| group.pid(*node)) {
+            signal(pid, "STOP")?;
         }
-        for node in (0..machines.len()).filter(|node| all || *node == victim) {
-            group.restart(node)?;
+        for node in &victims {
+            machines[*node].lose_power(&mut group, *node)?;
+        }
+        for node in &victims {
+            group.restart(*node)?;
         }
         load.wait_for(100).await?;
         group.wait_until_followed()?;
-        let whom = if all { "all nodes".to_owned() } else { format!("node{victim}") };
         println!(
-            "power loss {round}: {whom}; longest pause {} ms",
+            "power loss {round}: {whose:?} of the nodes, {victims:?}; longest pause {} ms",
             load.longest_pause_since(begun).as_millis()
         );
     }

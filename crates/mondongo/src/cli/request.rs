@@ -69,6 +69,15 @@ pub(super) fn untyped(literal: &Literal) -> Value {
         .unwrap_or_else(|_| Value::String(literal.text.clone()))
 }
 
+/// The value that `text` stands for in a field, as its schema declares it.
+///
+/// # Errors
+/// If it stands for none of that type.
+pub(crate) fn typed_text(field: &str, text: &str, schema: &Schema) -> Result<Value, String> {
+    let literal = Literal { text: text.to_string(), quoted: false, position: 0 };
+    typed(field, &literal, schema).map_err(|error| error.message)
+}
+
 fn operator_name(operator: Operator) -> Option<&'static str> {
     match operator {
         Operator::Equal => None,

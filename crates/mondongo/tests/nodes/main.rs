@@ -9,6 +9,7 @@ mod folders;
 mod group;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod imports;
 mod leadership;
 mod membership;
 mod partitions;

@@ -17,7 +17,7 @@ impl World {
         }
         let begun = self.clients[client].current.is_some();
         if !begun {
-            if self.clients[client].is_done(&self.plan) {
+            if self.clients[client].is_done() {
                 return;
             }
             let current = self.clients[client].begin(&self.plan, &mut self.rng, self.now_us);
@@ -45,8 +45,9 @@ impl World {
             node = home;
         }
         self.clients[client].home = Some(node);
-        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
-            self.at(at, Event::Request { node, client, number, call: call.clone() });
+        let arrivals = self.network.arrivals(&self.plan, &mut self.rng, self.now_us);
+        for at in arrivals.into_iter().flatten() {
+            self.at(at, Event::Request { node, client, number, call: Box::new(call.clone()) });
         }
     }
 
@@ -58,7 +59,8 @@ impl World {
         call: Call,
     ) -> Result<(), String> {
         let Some(up) = &mut self.nodes[node].up else { return Ok(()) };
-        self.trace.event(self.now_us, format_args!("{node} asked {client}/{number} {call:?}"));
+        let what = format_args!("{node} asked {client}/{number} {call:?}");
+        self.trace.numbers(self.now_us, &[node as u64, client as u64, number], what);
         up.request_next += 1;
         let id = RequestId(up.request_next);
         up.requests.insert(id, (client, number));
@@ -74,9 +76,12 @@ impl World {
     ) {
         let Some(up) = &mut self.nodes[node].up else { return };
         let Some((client, number)) = up.requests.remove(&id) else { return };
-        self.trace.event(self.now_us, format_args!("{node} tells {client}/{number} {answer:?}"));
-        for at in self.network.arrivals(&self.plan, &mut self.rng, self.now_us) {
-            self.at(at, Event::Answer { client, number, answer: answer.clone() });
+        let what = format_args!("{node} tells {client}/{number} {answer:?}");
+        let is_granted = u64::from(answer.is_ok());
+        self.trace.numbers(self.now_us, &[node as u64, client as u64, number, is_granted], what);
+        let arrivals = self.network.arrivals(&self.plan, &mut self.rng, self.now_us);
+        for at in arrivals.into_iter().flatten() {
+            self.at(at, Event::Answer { client, number, answer: Box::new(answer.clone()) });
         }
     }
 
@@ -105,7 +110,7 @@ impl World {
             self.answered.insert((client, number), answer.clone());
             if self.rng.f64() < self.plan.repeat_answered {
                 let delay = self.rng.u64(0..500_000);
-                self.after(delay, Event::Repeat { client, number, call: current.call });
+                self.after(delay, Event::Repeat { client, number, call: Box::new(current.call) });
             }
         }
         match self.clients[client].finish(&answer, self.now_us)? {

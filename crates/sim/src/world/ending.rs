@@ -2,7 +2,7 @@
 
 use super::{AUDITOR, Event, Phase, Report, World};
 use crate::checker::{Action, Operation};
-use crate::client::{COLLECTION, unanswered};
+use crate::client::{COLLECTION, Client, unanswered};
 use crate::node::Node;
 use api::{Call, Document, ErrorCode, Options, Request, SearchOptions, Value};
 use paxos::{Policy, Standing};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 impl World {
     pub(super) fn is_over(&mut self) -> Result<bool, String> {
         if self.phase == Phase::Healing
-            && self.clients.iter().all(|c| c.is_done(&self.plan))
+            && self.clients.iter().all(Client::is_done)
             // A node reads only what it has then.
             && (self.plan.policy == Policy::Paxos || self.has_converged()?)
         {
@@ -48,7 +48,7 @@ impl World {
     pub(super) fn audit_again(&mut self, number: u64) {
         let Some((node, _, request)) = self.final_reads.get(&number) else { return };
         let (node, request) = (*node, request.clone());
-        let call = Call { request, options: Options::default() };
+        let call = Box::new(Call { request, options: Options::default() });
         self.after(100, Event::Request { node, client: AUDITOR, number, call });
         self.after(500_000, Event::Patience { client: AUDITOR, number, attempt: 0 });
     }

@@ -16,9 +16,9 @@ impl World {
                 self.log_work(node, LogWork::Cut(upto));
             }
             Output::Send { to, message } => {
-                let mut bytes = Vec::new();
-                encode_peer_message(&message, &mut bytes);
-                self.send(node, to, message.kind(), &bytes.into());
+                self.message_buffer.clear();
+                encode_peer_message(&message, &mut self.message_buffer);
+                self.send(node, to, message.kind());
             }
             Output::Apply { entries } => {
                 self.store_work(node, StoreWork::Apply(entries));
@@ -34,7 +34,7 @@ impl World {
             Output::Query { id, request } => {
                 let life = self.nodes[node].life;
                 let delay = self.rng.u64(0..500);
-                self.after(delay, Event::Query { node, life, id, request });
+                self.after(delay, Event::Query { node, life, id, request: Box::new(request) });
             }
             Output::Reply { id, answer } => self.answer(node, id, &answer),
             Output::Fetch { to, from, upto, bytes_max } => {
@@ -57,11 +57,14 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, from: usize, to: NodeId, kind: &str, bytes: &Bytes) {
+    /// Sends what is in the buffer.
+    fn send(&mut self, from: usize, to: NodeId, kind: &str) {
         let (plan, rng, link) = (&self.plan, &mut self.rng, (from, index_of(to)));
         let from = self.nodes[from].id;
-        for at in self.network.arrivals_on(plan, rng, link, kind, self.now_us) {
-            self.at(at, Event::Deliver { to, from, bytes: bytes.clone() });
+        let arrivals = self.network.arrivals_on(plan, rng, link, kind, self.now_us);
+        for at in arrivals.into_iter().flatten() {
+            let bytes = Bytes::copy_from_slice(&self.message_buffer);
+            self.at(at, Event::Deliver { to, from, bytes });
         }
     }
 
@@ -92,7 +95,8 @@ impl World {
         match up.work_on_log() {
             Ok(None) => Ok(()),
             Ok(Some(last)) => {
-                self.trace.event(self.now_us, format_args!("{node} synced {}", last.0));
+                let what = format_args!("{node} synced {}", last.0);
+                self.trace.numbers(self.now_us, &[node as u64, last.0], what);
                 self.step(node, Input::Persisted(last))
             }
             Err(error) => self.on_log_failed(node, &error.to_string()),
@@ -162,7 +166,8 @@ impl World {
         let inputs = inputs.map_err(|what| format!("node {node}: {what}"))?;
         for input in inputs {
             if let Input::Applied { through, .. } = &input {
-                self.trace.event(self.now_us, format_args!("{node} applied {through}"));
+                let what = format_args!("{node} applied {through}");
+                self.trace.numbers(self.now_us, &[node as u64, through.0], what);
             }
             self.step(node, input)?;
         }

@@ -1,6 +1,7 @@
 //! Starts and stops, and what a node does that cannot go on as itself.
 
 use super::{Event, Phase, World};
+use crate::client::Client;
 use crate::node::{Node, Refusal, index_of};
 use paxos::{Entry, Membership, Payload, Policy, Standing};
 use replica::Input;
@@ -140,6 +141,7 @@ impl World {
         self.trace.event(self.now_us, format_args!("heal"));
         self.phase = Phase::Healing;
         self.network.heal();
+        self.clients.iter_mut().for_each(Client::wind_up);
         for index in 0..self.nodes.len() {
             self.nodes[index].paused_until_us = 0;
             self.nodes[index].clock_stopped_until_us = 0;

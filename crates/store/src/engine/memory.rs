@@ -21,7 +21,7 @@ struct DiskState {
     /// Shared with the views that are alive; copied by the next commit only if there is one.
     rows: Arc<Map>,
     /// For each batch that is not persisted, oldest first, the rows as they were before it.
-    unpersisted: VecDeque<BTreeMap<Vec<u8>, Option<Bytes>>>,
+    unpersisted: VecDeque<Vec<(Vec<u8>, Option<Bytes>)>>,
 }
 
 impl MemoryDisk {
@@ -47,7 +47,7 @@ impl MemoryDisk {
         for _ in 0..lost_batches {
             let Some(before) = state.unpersisted.pop_back() else { break };
             let rows = Arc::make_mut(&mut state.rows);
-            for (key, value) in before {
+            for (key, value) in before.into_iter().rev() {
                 set(rows, key, value);
             }
         }
@@ -109,10 +109,10 @@ impl Engine for MemoryEngine {
     fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
         let mut state = self.disk.state();
         let rows = Arc::make_mut(&mut state.rows);
-        let mut before = BTreeMap::new();
+        let mut before = Vec::new();
         for (key, value) in batch.changes {
             let old = set(rows, key.clone(), value);
-            before.insert(key, old);
+            before.push((key, old));
         }
         state.unpersisted.push_back(before);
         Ok(())

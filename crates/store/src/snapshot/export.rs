@@ -1,13 +1,13 @@
 //! The sending side: a store's rows at one slot, as chunks.
 
 use super::chunk::{ChunkWriter, Cursor};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Collection};
 use crate::engine::{Direction, View};
 use crate::failure::Fatal;
 use crate::keys::{self, family};
 use crate::store::{Group, Meta};
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Bytes reserved for a chunk before its first row is read.
 const CHUNK_BYTES_RESERVED_MAX: usize = 4 << 20;
@@ -76,14 +76,18 @@ impl<V: View> Snapshot<V> {
     }
 }
 
-/// Every row but those of destroyed collections.
+/// Every row but those of destroyed collections and of indexes that are dropped or could not be built.
 fn ranges(catalog: &Catalog) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let numbers: BTreeSet<u32> =
-        catalog.collections.values().map(|collection| collection.number).collect();
-    let mut ranges: Vec<_> =
-        [family::META, family::CATALOG, family::COUNT].map(keys::family_range).into();
-    ranges.extend(numbers.iter().map(|number| keys::prefix_range(&keys::documents(*number))));
-    ranges.extend(numbers.iter().map(|number| keys::prefix_range(&keys::indexes(*number))));
+    let collections: BTreeMap<u32, &Collection> =
+        catalog.collections.values().map(|one| (one.number, &**one)).collect();
+    let mut ranges: Vec<_> = [family::META, family::CATALOG, family::COUNT, family::BUILD]
+        .map(keys::family_range)
+        .into();
+    ranges.extend(collections.keys().map(|number| keys::prefix_range(&keys::documents(*number))));
+    for (number, collection) in &collections {
+        let indexes = collection.indexes.iter().filter(|index| index.has_rows());
+        ranges.extend(indexes.map(|index| keys::prefix_range(&keys::index(*number, index.number))));
+    }
     ranges.extend([family::PAIR, family::REFERENCE, family::CLIENT].map(keys::family_range));
     ranges
 }

@@ -303,6 +303,7 @@ fn is_sent(key: &[u8]) -> bool {
             *kind,
             family::CATALOG
                 | family::COUNT
+                | family::BUILD
                 | family::DOCUMENT
                 | family::INDEX
                 | family::PAIR

@@ -32,7 +32,7 @@ impl Dice {
 }
 
 pub fn field(name: &str, index: bool, unique: bool) -> FieldSchema {
-    FieldSchema { name: name.to_owned(), kind: FieldType::Any, index, unique, required: false }
+    FieldSchema { index, unique, ..FieldSchema::new(name, FieldType::Any) }
 }
 
 pub fn schema(fields: &[(&str, bool, bool)]) -> Schema {

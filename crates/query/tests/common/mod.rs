@@ -1,0 +1,5 @@
+//! What the differential tests share: documents and questions drawn from a seed, and a naive model
+//! of the language.
+
+pub(crate) mod draw;
+pub(crate) mod model;
