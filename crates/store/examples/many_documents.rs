@@ -236,7 +236,7 @@ fn build(store: &mut Store<FjallEngine>) -> Anything<()> {
         if outcomes.iter().all(|outcome| !outcome.is_building) {
             break;
         }
-        request = Request::BuildIndex;
+        request = Request::BuildIndex { documents: 1000 };
     }
     println!(
         "a third index: {:.1} s in {} steps, p50 {}, p99 {}, slowest {}",

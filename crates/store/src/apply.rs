@@ -89,7 +89,7 @@ impl<V: View> Applying<'_, V> {
             Request::Alter { collection, add, drop, check } => {
                 self.alter(collection, add, drop, *check)
             }
-            Request::BuildIndex => self.build_index(),
+            Request::BuildIndex { documents } => self.build_index(*documents),
             Request::Describe { .. }
             | Request::Search { .. }
             | Request::Count { .. }

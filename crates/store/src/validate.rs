@@ -137,7 +137,7 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             }
             Ok(())
         }
-        Request::BuildIndex
+        Request::BuildIndex { .. }
         | Request::Status { .. }
         | Request::Members
         | Request::Member(_)
