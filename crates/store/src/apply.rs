@@ -299,7 +299,7 @@ fn describe_index(
             description.insert("documents_done", position.documents as i64);
         }
         IndexState::Failed(reason) => {
-            description.insert("reason", reason.clone());
+            description.insert("reason", reason.to_string());
         }
     }
     Ok(Value::Document(description))

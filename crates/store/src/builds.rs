@@ -35,6 +35,21 @@ struct Step {
 
 impl<V: View> Applying<'_, V> {
     pub(crate) fn create_index(&mut self, name: &str, spec: &IndexSpec) -> Outcome<Value> {
+        let before = self.state.catalog.collections.get(name).cloned();
+        let (dropped, building) = (self.state.dropped.clone(), self.state.building.clone());
+        let version = self.state.catalog_version;
+        let made = self.make_index(name, spec);
+        if made.is_err()
+            && let Some(before) = before
+        {
+            self.state.catalog.collections.insert(name.to_owned(), before);
+            (self.state.dropped, self.state.building) = (dropped, building);
+            self.state.catalog_version = version;
+        }
+        made
+    }
+
+    fn make_index(&mut self, name: &str, spec: &IndexSpec) -> Outcome<Value> {
         index::check(spec)?;
         let collection = Arc::clone(self.state.catalog.get(name)?);
         if let Some(same) = collection.indexes.iter().find(|index| index.spec == *spec) {
@@ -43,12 +58,14 @@ impl<V: View> Applying<'_, V> {
         let mut collection = (*collection).clone();
         let number = self.add_index(&mut collection, spec.clone(), false)?;
         self.set_collection(collection);
-        if self.state.building.contains_key(&(self.state.catalog.get(name)?.number, number)) {
-            self.step(name, number, first_documents())?;
-        }
+        self.step(name, number, first_documents())?;
         let collection = self.state.catalog.get(name)?;
         let index = collection.indexes.iter().find(|index| index.number == number);
-        Ok(index.map_or(Value::Null, answer))
+        match index.map(|index| &index.state) {
+            // Not even begun: the entry is refused as a whole.
+            Some(IndexState::Failed(reason)) => Err(reason.clone().into()),
+            _ => Ok(index.map_or(Value::Null, answer)),
+        }
     }
 
     pub(crate) fn drop_index(&mut self, name: &str, index: &str) -> Outcome<Value> {
@@ -163,7 +180,7 @@ impl<V: View> Applying<'_, V> {
             match added {
                 Ok(()) => {}
                 Err(Failure::Rejected(error)) => {
-                    failed = Some(error.message);
+                    failed = Some(error);
                     break;
                 }
                 Err(fatal) => return Err(fatal),
@@ -255,7 +272,7 @@ fn first_documents() -> usize {
 fn answer(index: &Index) -> Value {
     let mut answer = doc! { "name": index.name(), "state": state_word(index) };
     if let IndexState::Failed(reason) = &index.state {
-        answer.insert("reason", reason.clone());
+        answer.insert("reason", reason.to_string());
     }
     Value::Document(answer)
 }

@@ -341,7 +341,7 @@ fn rows_follow_from_the_log_alone_while_indexes_are_built_and_dropped() {
         }
         assert_eq!(states(&single), states(&batched));
     }
-    assert!(building > 100 && failed > 10, "{building} building, {failed} failed");
+    assert!(building > 100 && failed > 0, "{building} building, {failed} failed");
 }
 
 fn create_index(keys: &[(&str, bool)], unique: bool) -> Request {
