@@ -226,6 +226,17 @@ fn every_index_answers_what_a_scan_does() {
     assert!(served > 5_000 || cases(150) < 150, "{served} plans were forced");
 }
 
+/// The property above is worth something only if it notices.
+#[test]
+fn random_queries_notice_planted_bugs() {
+    for bug in [PlantedBug::MultikeyIntersected, PlantedBug::PartialWithoutImplication] {
+        plant_in_thread(Some(bug));
+        let noticed = (0..100).any(|seed| plans_agree(seed, 25).is_err());
+        plant_in_thread(None);
+        assert!(noticed, "{bug:?}");
+    }
+}
+
 /// A log in which indexes come and go while documents are written.
 fn workload(seed: u64, length: usize) -> Vec<Option<Vec<u8>>> {
     let mut dice = Dice(seed);
