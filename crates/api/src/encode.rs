@@ -104,7 +104,7 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             document(&alter_document(add, drop), out);
         }
         // No client asks for it; a node refuses it as an unknown operation.
-        Request::BuildIndex => {}
+        Request::BuildIndex { .. } => {}
         Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
         Request::Member(change) => {
             let (action, node) = change.words();

@@ -176,7 +176,10 @@ pub enum Request {
     },
     /// One more step of the oldest index that is being built. The leader itself proposes it; no client can
     /// ask for it. Answer: `null`.
-    BuildIndex,
+    BuildIndex {
+        /// Most documents to look at; the store has a bound of its own.
+        documents: u32,
+    },
     /// `["read", key]` (P1). Answer: the value; `null` or, by option, `""` where absent.
     Read {
         /// The key.
@@ -515,7 +518,7 @@ impl Request {
                 | Request::CreateIndex { .. }
                 | Request::DropIndex { .. }
                 | Request::Alter { .. }
-                | Request::BuildIndex
+                | Request::BuildIndex { .. }
         )
     }
 
@@ -537,7 +540,7 @@ impl Request {
             Request::CreateIndex { .. } => "create_index",
             Request::DropIndex { .. } => "drop_index",
             Request::Alter { .. } => "alter",
-            Request::BuildIndex => "build_index",
+            Request::BuildIndex { .. } => "build_index",
             Request::Read { .. } => "read",
             Request::Write { .. } => "write",
             Request::Swap { .. } => "swap",

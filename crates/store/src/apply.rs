@@ -93,7 +93,7 @@ impl<V: View> Applying<'_, V> {
             Request::Alter { collection, add, drop, check } => {
                 self.alter(collection, add, drop, *check)
             }
-            Request::BuildIndex => self.build_index(),
+            Request::BuildIndex { documents } => self.build_index(*documents),
             Request::Describe { .. }
             | Request::Search { .. }
             | Request::Count { .. }
@@ -306,7 +306,7 @@ fn describe_index(
             description.insert("documents_done", position.documents as i64);
         }
         IndexState::Failed(reason) => {
-            description.insert("reason", reason.clone());
+            description.insert("reason", reason.to_string());
         }
     }
     Ok(Value::Document(description))

@@ -45,7 +45,10 @@ pub(crate) fn validate_all(requests: &[Request]) -> Result<(), Error> {
 fn check_member(request: &Request) -> Result<(), Error> {
     let is_write = request.is_write() || matches!(request, Request::Expect(_));
     if !is_write
-        || matches!(request, Request::Batch { .. } | Request::Forget { .. } | Request::BuildIndex)
+        || matches!(
+            request,
+            Request::Batch { .. } | Request::Forget { .. } | Request::BuildIndex { .. }
+        )
     {
         return Err(bad_request("it is no part of a batch; a batch holds writes, and expect"));
     }

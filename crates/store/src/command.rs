@@ -194,7 +194,10 @@ fn write_request(writer: &mut Writer, request: &Request) {
             }
             writer.byte(u8::from(*check));
         }
-        Request::BuildIndex => writer.byte(operation::BUILD_INDEX),
+        Request::BuildIndex { documents } => {
+            writer.byte(operation::BUILD_INDEX);
+            writer.number(u64::from(*documents));
+        }
         Request::Batch { requests } => {
             writer.byte(operation::BATCH);
             writer.number(requests.len() as u64);
@@ -319,7 +322,6 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
             let check = reader.flag("whether documents are checked")?;
             Request::Alter { collection, add, drop, check }
         }
-        operation::BUILD_INDEX => Request::BuildIndex,
         operation::BATCH => read_batch(reader)?,
         operation::EXPECT_VALUE => Request::Expect(Expectation::Value {
             key: reader.string(KEY)?,
@@ -330,6 +332,11 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
             filter: reader.document(FILTER)?,
             count: reader.number("a number of documents")?,
         }),
+        operation::BUILD_INDEX => {
+            let documents = u32::try_from(reader.number("a number of documents")?);
+            let documents = documents.map_err(|_| reader.error("a number of documents"))?;
+            Request::BuildIndex { documents }
+        }
         operation::REFUSED => Request::Status { hash: false },
         _ => return Err(reader.error("a known operation")),
     })

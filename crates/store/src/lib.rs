@@ -61,7 +61,7 @@ mod store;
 mod validate;
 
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
-pub use builds::{BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
+pub use builds::{BUILD_FIRST_DOCUMENTS, BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
 pub use command::{COMMAND_VERSION, Command, DecodeError};
 pub use documents::ID_KEY_BYTES_MAX;
 pub use engine::{
@@ -112,14 +112,14 @@ pub enum PlantedBug {
 #[cfg(feature = "planted-bugs")]
 std::thread_local! {
     static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
-    static STEP_DOCUMENTS: std::cell::Cell<usize> =
-        const { std::cell::Cell::new(BUILD_STEP_DOCUMENTS) };
+    static FIRST_DOCUMENTS: std::cell::Cell<usize> =
+        const { std::cell::Cell::new(BUILD_FIRST_DOCUMENTS) };
 }
 
-/// Another bound of the steps that this thread's stores take in builds, for tests.
+/// Another number of documents that an index takes in when it is made in this thread, for tests.
 #[cfg(feature = "planted-bugs")]
-pub fn set_build_step_in_thread(documents: usize) {
-    STEP_DOCUMENTS.set(documents);
+pub fn set_first_documents_in_thread(documents: usize) {
+    FIRST_DOCUMENTS.set(documents);
 }
 
 /// Plants a bug in whatever this thread does, where no store is at hand: in plans and keys.

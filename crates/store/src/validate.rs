@@ -153,7 +153,7 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         Request::Watch(watch) => check_watch(watch),
         Request::Next { .. }
         | Request::Close { .. }
-        | Request::BuildIndex
+        | Request::BuildIndex { .. }
         | Request::Status { .. }
         | Request::Members
         | Request::Member(_)
