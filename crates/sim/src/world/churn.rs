@@ -33,10 +33,7 @@ impl World {
     fn ask_for(&mut self, change: MemberChange) {
         let node = self.rng.usize(..self.nodes.len());
         self.trace.event(self.now_us, format_args!("operator at {node}: {change:?}"));
-        let call = Box::new(Call {
-            request: Request::Member(change),
-            options: Options::default(),
-        });
+        let call = Box::new(Call { request: Request::Member(change), options: Options::default() });
         self.after(100, Event::Request { node, client: OPERATOR, number: 0, call });
     }
 
