@@ -1,5 +1,6 @@
 //! The command line (spec §2).
 
+use crate::cli::language::Output;
 use crate::demo::DemoArguments;
 use crate::export::ExportArguments;
 use crate::import::ImportArguments;
@@ -54,15 +55,27 @@ pub(crate) struct CliArguments {
     pub(crate) commands: Vec<String>,
 
     /// Answer every command with one line of JSON: ["ok", result] or ["ko", reason]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub(crate) json: bool,
+
+    /// How answers are shown
+    #[arg(long, value_name = "FORM", default_value = "blocks")]
+    pub(crate) output: Output,
+
+    /// Show long answers at once, not page by page
+    #[arg(long)]
+    pub(crate) no_pager: bool,
 }
 
 const CLI_HELP: &str = "\
 Commands come from -c, else from the input if it is no terminal, else from a prompt.
 After a command that fails the next one is run, except when no node can be reached.
 The exit status is 0 if every command succeeded, else 1; 2 for wrong arguments.
-Blank lines and lines that begin with # are skipped.
+Blank lines and lines that begin with # are skipped. A command goes on in the next line while a quote
+or a bracket is open; an empty line ends it.
+
+On a terminal, answers that are longer than the screen are shown by what PAGER names (less), unless it is
+empty.
 
 The prompt keeps its history in the file that MONDONGO_HISTORY names (empty: nowhere),
 else in mondongo/history in XDG_STATE_HOME or ~/.local/state.

@@ -1,16 +1,21 @@
 //! `mondongo cli`: the prompt, and commands from `-c` or a pipe (spec D3, D4).
 
 mod completion;
-mod language;
+mod help;
+pub(crate) mod language;
+mod operations;
+mod pager;
 mod prompt;
 mod render;
 mod request;
 mod session;
+mod table;
 
 pub(crate) use request::typed_text;
 
 use crate::args::CliArguments;
 use crate::target::Target;
+use language::Output;
 use server::Access;
 use session::{Session, Verdict};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -22,7 +27,7 @@ const WRONG_ARGUMENTS: u8 = 2;
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
     if arguments.members == "help" {
-        print!("{}", render::HELP);
+        print!("{}", help::HELP);
         return ExitCode::SUCCESS;
     }
     let target = match Target::parse(&arguments.members) {
@@ -48,7 +53,11 @@ pub(crate) fn run(arguments: &CliArguments) -> ExitCode {
 fn talk(target: &Target, arguments: &CliArguments) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reached = target.reach(&runtime).map_err(io::Error::other)?;
-    let mut session = Session::new(reached.client.clone(), arguments.json);
+    let output = if arguments.json { Output::Json } else { arguments.output };
+    let mut session = Session::new(reached.client.clone(), output);
+    if arguments.no_pager {
+        session.without_pager();
+    }
     match &reached.access {
         Some(Access::Full { is_new: true }) => {
             eprintln!("{} is new: a group of one", arguments.members);
@@ -76,7 +85,32 @@ fn run_session(
     } else if io::stdin().is_terminal() {
         prompt::run(runtime, &mut session).map(|()| true)
     } else {
-        run_lines(runtime, &mut session, io::stdin().lock().lines())
+        run_lines(runtime, &mut session, Joined(io::stdin().lock().lines()))
+    }
+}
+
+/// Puts lines together as long as a quote or a bracket is open; an empty line ends that.
+struct Joined<L>(L);
+
+impl<L: Iterator<Item = io::Result<String>>> Iterator for Joined<L> {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<io::Result<String>> {
+        let mut text = match self.0.next()? {
+            Ok(line) => line,
+            error => return Some(error),
+        };
+        while language::is_incomplete(&text) {
+            match self.0.next() {
+                Some(Ok(line)) if !line.trim().is_empty() => {
+                    text.push('\n');
+                    text += &line;
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                _ => break,
+            }
+        }
+        Some(Ok(text))
     }
 }
 

@@ -112,6 +112,8 @@ fn demo(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         members: members.join(","),
         commands: arguments.commands.clone(),
         json: false,
+        output: crate::cli::language::Output::default(),
+        no_pager: false,
     });
     lock(&group).stop();
     Ok(code)

@@ -1,51 +1,94 @@
 //! What the prompt offers when the tab key is pressed.
 
-use super::language::{COMMANDS, canonical};
-use api::{FieldType, Schema};
+use super::help;
+use super::language::canonical;
+use api::FieldType;
+use api::parse::Operation;
 
-/// The collections of the store and their fields, as last heard.
-pub(super) type Catalog = Vec<(String, Schema)>;
+/// What completion knows of the group, as last heard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// The collections, with fields of their schema and of some documents.
+    pub(super) collections: Vec<(String, Vec<String>)>,
+    /// The addresses of the members.
+    pub(super) members: Vec<String>,
+}
 
 /// What may stand at the end of `line` (the text before the cursor): the byte at which the word begins
 /// that it would replace, and the candidates.
-pub(super) fn candidates(line: &str, catalog: &Catalog) -> (usize, Vec<String>) {
+pub(super) fn candidates(line: &str, known: &Known) -> (usize, Vec<String>) {
     let start = line
         .char_indices()
         .rev()
-        .find(|(_, character)| character.is_whitespace() || *character == ',')
+        .find(|(_, character)| is_divider(*character))
         .map_or(0, |(position, character)| position + character.len_utf8());
     let (before, word) = line.split_at(start);
+    let in_json = before.contains(['{', '[']);
     let mut words = before.split_whitespace();
-    let found = match (words.next().map(canonical), words.next()) {
-        (None, _) => commands(),
-        (Some(Some("addcol")), Some(_)) => return types(line, start),
-        (Some(Some("add" | "search" | "update" | "remove" | "rmcol" | "desc")), None) => {
-            catalog.iter().map(|(name, _)| format!("{name} ")).collect()
+    let Some(first) = words.next() else {
+        return (start, matching(help::words().into_iter().map(spaced), word));
+    };
+    let command = canonical(first).unwrap_or(first);
+    let second = words.next();
+    if in_json && let Some(collection) = second {
+        return (start, matching(fields(collection, known, "\""), word));
+    }
+    let found = match (command, second) {
+        ("addcol", Some(_)) => return types(line, start),
+        ("help", None) => help::words().into_iter().map(str::to_string).collect(),
+        ("set", None) => ["output ", "timing ", "pager "].map(String::from).to_vec(),
+        ("set", Some("output")) => ["blocks", "table", "json"].map(String::from).to_vec(),
+        ("set", Some("timing" | "pager")) => ["on", "off"].map(String::from).to_vec(),
+        ("member", None) => ["add ", "lead ", "promote ", "remove "].map(String::from).to_vec(),
+        ("member", Some(_)) => known.members.clone(),
+        (command, None) if takes_collection(command) => {
+            known.collections.iter().map(|(name, _)| spaced(name)).collect()
         }
-        (Some(Some(command @ ("add" | "search" | "update" | "remove"))), Some(collection)) => {
-            fields(command, collection, catalog)
+        ("distinct", Some(collection)) if words.next().is_none() => fields(collection, known, " "),
+        ("add", Some(collection)) => {
+            let mut fields = fields(collection, known, "=");
+            // What is added has no _id to be looked for, but may bring one.
+            fields.retain(|field| !field.starts_with("_id"));
+            fields
+        }
+        ("search" | "update" | "remove" | "count" | "distinct", Some(collection)) => {
+            fields(collection, known, "=")
         }
         _ => Vec::new(),
     };
-    (start, found.into_iter().filter(|candidate| candidate.starts_with(word)).collect())
+    (start, matching(found, word))
 }
 
-fn commands() -> Vec<String> {
-    COMMANDS
-        .iter()
-        .flat_map(|(name, aliases)| std::iter::once(name).chain(aliases.iter()))
-        .map(|name| format!("{name} "))
-        .collect()
+fn is_divider(character: char) -> bool {
+    character.is_whitespace() || matches!(character, ',' | '{' | '[' | '"')
 }
 
-fn fields(command: &str, collection: &str, catalog: &Catalog) -> Vec<String> {
-    let Some((_, schema)) = catalog.iter().find(|(name, _)| name == collection) else {
+fn matching(candidates: impl IntoIterator<Item = String>, word: &str) -> Vec<String> {
+    candidates.into_iter().filter(|candidate| candidate.starts_with(word)).collect()
+}
+
+fn spaced(word: impl AsRef<str>) -> String {
+    format!("{} ", word.as_ref())
+}
+
+/// Whether the first argument is a collection that is there.
+fn takes_collection(command: &str) -> bool {
+    const COMMANDS: [&str; 8] =
+        ["add", "search", "count", "distinct", "update", "remove", "rmcol", "desc"];
+    let operation = Operation::find(command).filter(|operation| operation.name != "create");
+    let takes = |operation: &Operation| {
+        operation.arguments.first().is_some_and(|name| name.starts_with("collection"))
+    };
+    COMMANDS.contains(&command) || operation.is_some_and(takes)
+}
+
+/// The fields of a collection, `_id` last.
+fn fields(collection: &str, known: &Known, behind: &str) -> Vec<String> {
+    let Some((_, fields)) = known.collections.iter().find(|(name, _)| name == collection) else {
         return Vec::new();
     };
-    let names = schema.fields.iter().map(|field| field.name.as_str());
-    // What is added has no _id to be looked for, but may bring one.
-    let id = std::iter::once("_id").filter(|_| command != "add");
-    names.chain(id).map(|name| format!("{name}=")).collect()
+    let names = fields.iter().map(String::as_str).chain(std::iter::once("_id"));
+    names.map(|name| format!("{name}{behind}")).collect()
 }
 
 /// Types behind the `=` of a schema's field.
@@ -61,16 +104,18 @@ mod tests {
     use super::*;
 
     fn offered(line: &str) -> (usize, Vec<String>) {
-        let schema = api::json::parse_document(br#"{"*email":"str","name":"str"}"#).expect("JSON");
-        let schema = api::parse::parse_schema(&schema).expect("a schema");
-        let catalog = vec![("users".to_string(), schema), ("units".to_string(), Schema::default())];
-        candidates(line, &catalog)
+        let collection = |name: &str, fields: &[&str]| {
+            (name.to_string(), fields.iter().map(ToString::to_string).collect())
+        };
+        let collections = vec![collection("users", &["email", "name"]), collection("units", &[])];
+        let members = vec!["localhost:8000".to_string()];
+        candidates(line, &Known { collections, members })
     }
 
     #[test]
     fn commands_collections_fields_and_types_are_offered() {
-        let cases: [(&str, usize, &[&str]); 12] = [
-            ("se", 0, &["search "]),
+        let cases: [(&str, usize, &[&str]); 20] = [
+            ("se", 0, &["search ", "set "]),
             ("esc", 0, &["escribe ", "escribe_hash ", "escucha "]),
             ("search u", 7, &["users ", "units "]),
             ("search us", 7, &["users "]),
@@ -82,6 +127,14 @@ mod tests {
             ("addcol u a=", 11, &["str", "int", "float", "bool", "date", "list", "doc", "any"]),
             ("addcol u a=str,b=d", 17, &["date", "doc"]),
             ("get k", 4, &[]),
+            ("count u", 6, &["users ", "units "]),
+            ("distinct users e", 15, &["email "]),
+            ("aggregate us", 10, &["users "]),
+            ("search users {\"na", 15, &["name\""]),
+            ("set output t", 11, &["table"]),
+            ("member lead l", 12, &["localhost:8000"]),
+            ("help aggr", 5, &["aggregate"]),
+            ("create u", 7, &[]),
         ];
         for (line, start, expected) in cases {
             assert_eq!(
@@ -90,6 +143,6 @@ mod tests {
                 "{line}"
             );
         }
-        assert_eq!(offered("").1.len(), 26);
+        assert!(offered("").1.len() > 40, "commands, operations and their other names");
     }
 }

@@ -8,6 +8,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use super::operations::{self, Typed};
 use api::FaultSwitch;
 use scan::Scanner;
 
@@ -19,6 +20,8 @@ pub(crate) const COMMANDS: &[(&str, &[&str])] = &[
     ("desc", &[]),
     ("add", &[]),
     ("search", &[]),
+    ("count", &[]),
+    ("distinct", &[]),
     ("update", &[]),
     ("remove", &[]),
     ("get", &["lee"]),
@@ -31,6 +34,7 @@ pub(crate) const COMMANDS: &[(&str, &[&str])] = &[
     ("listen", &["escucha"]),
     ("unreliable", &["no_fiable"]),
     ("reliable", &["fiable"]),
+    ("set", &[]),
     ("exit", &[]),
 ];
 
@@ -39,8 +43,23 @@ pub(crate) const COMMANDS: &[(&str, &[&str])] = &[
 pub(crate) enum Command {
     /// A blank line or a comment.
     Nothing,
-    Help,
+    Help {
+        /// On what; none: on everything.
+        topic: Option<String>,
+    },
     Exit,
+    Set(Setting),
+    Count {
+        collection: String,
+        conditions: Vec<Condition>,
+    },
+    Distinct {
+        collection: String,
+        field: String,
+        conditions: Vec<Condition>,
+    },
+    /// An operation of the protocol.
+    Operation(Typed),
     AddCollection {
         collection: String,
         fields: Vec<Assignment>,
@@ -89,6 +108,26 @@ pub(crate) enum Command {
     Fault(FaultSwitch),
     /// A request as the native protocol has it: a JSON list.
     Raw(String),
+}
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    Output(Output),
+    Timing(bool),
+    Pager(bool),
+}
+
+/// The form of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// As in the founding document: a block of lines for each document
+    #[default]
+    Blocks,
+    /// A table, a line for each document
+    Table,
+    /// One line of JSON for each command: ["ok", result] or ["ko", reason]
+    Json,
 }
 
 /// A value as it was written.
@@ -144,13 +183,35 @@ pub(crate) fn parse(line: &str) -> Result<Command, SyntaxError> {
     scanner.skip_blanks();
     match scanner.peek() {
         None | Some('#') => return Ok(Command::Nothing),
-        Some('[') => return Ok(Command::Raw(line.trim().to_string())),
+        Some('[') => {
+            scanner.word()?;
+            return Ok(Command::Raw(line.to_string()));
+        }
         Some(_) => {}
     }
     let position = scanner.position();
     let word = scanner.bare_word();
+    if let Some((operation, words_before)) = operations::find(&word, canonical(&word).is_some())
+        && words_before.is_none_or(|count| has_json_behind(&scanner, count))
+    {
+        return operation_with(operation, position, &mut scanner);
+    }
     let command = match canonical(&word) {
-        Some("help") => Command::Help,
+        Some("help") => {
+            scanner.skip_blanks();
+            let topic = scanner.bare_word();
+            Command::Help { topic: (!topic.is_empty()).then_some(topic) }
+        }
+        Some("set") => Command::Set(setting(&mut scanner)?),
+        Some("count") => Command::Count {
+            collection: collection(&mut scanner)?,
+            conditions: conditions(&mut scanner)?,
+        },
+        Some("distinct") => Command::Distinct {
+            collection: collection(&mut scanner)?,
+            field: value(&mut scanner, "a field")?.text,
+            conditions: conditions(&mut scanner)?,
+        },
         Some("exit") => Command::Exit,
         Some("addcol") => Command::AddCollection {
             collection: collection(&mut scanner)?,
@@ -201,6 +262,66 @@ pub(crate) fn parse(line: &str) -> Result<Command, SyntaxError> {
         return Err(scanner.error("the command should end here; quote a value that holds spaces"));
     }
     Ok(command)
+}
+
+/// Whether what was typed so far goes on in the next line: a quote or a bracket is open.
+pub(crate) fn is_incomplete(text: &str) -> bool {
+    parse(text).is_err_and(|error| error.message.ends_with(scan::NOT_CLOSED))
+}
+
+/// Whether a list or an object comes behind so many words.
+fn has_json_behind(scanner: &Scanner, words: usize) -> bool {
+    let mut ahead = scanner.clone();
+    for _ in 0..words {
+        ahead.skip_blanks();
+        if matches!(ahead.peek(), Some('{' | '[')) || ahead.word().is_err() {
+            return false;
+        }
+    }
+    ahead.skip_blanks();
+    matches!(ahead.peek(), Some('{' | '['))
+}
+
+fn operation_with(
+    operation: &api::parse::Operation,
+    position: usize,
+    scanner: &mut Scanner,
+) -> Result<Command, SyntaxError> {
+    let mut literals = Vec::new();
+    scanner.skip_blanks();
+    while scanner.peek().is_some() {
+        literals.push(scanner.word()?);
+        scanner.skip_blanks();
+    }
+    operations::typed(operation, position, &literals)
+}
+
+fn setting(scanner: &mut Scanner) -> Result<Setting, SyntaxError> {
+    const WHAT: &str = "what to set: output, timing or pager";
+    let name = value(scanner, WHAT)?;
+    let wrong = |position, expected: &str| SyntaxError {
+        position,
+        message: format!("expected {expected}"),
+    };
+    match name.text.as_str() {
+        "output" => {
+            const FORMS: &str = "blocks, table or json";
+            let form = value(scanner, FORMS)?;
+            let output = <Output as clap::ValueEnum>::from_str(&form.text, false);
+            output.map(Setting::Output).map_err(|_| wrong(form.position, FORMS))
+        }
+        setting @ ("timing" | "pager") => {
+            const SWITCH: &str = "on or off";
+            let switch = value(scanner, SWITCH)?;
+            let on = match switch.text.as_str() {
+                "on" => true,
+                "off" => false,
+                _ => return Err(wrong(switch.position, SWITCH)),
+            };
+            Ok(if setting == "timing" { Setting::Timing(on) } else { Setting::Pager(on) })
+        }
+        _ => Err(wrong(name.position, WHAT)),
+    }
 }
 
 /// The command that `word` names, by its name or an alias.

@@ -3,34 +3,6 @@
 use api::value::{Document, ID_FIELD};
 use api::{FieldSchema, Schema, Value, json};
 
-/// What `help` says.
-pub(super) const HELP: &str = "\
-Usage: mondongo cli <host:port>[,<host:port>...]
-Available commands within the prompt
-  help: show this message
-  addcol <name> {key=val,}+: add a new collection with the specified schema
-  rmcol <name>: remove the specified collection
-  desc [<col>]: describe the store, or one collection
-  add <col> {key=val,}+: add a new document with the specified attributes
-  search <col> <query>: obtain all the documents which meet the specified query
-  update <col> <query> {key=val,}+: update the documents meeting the query
-  remove <col> <query>: remove the documents which meet the specified query
-  get <key>: show the value of a key
-  put <key> <value>: set the value of a key (null removes it)
-  swap <key> <value>: set the value of a key and show the one before
-  cas <key> <expected> <value>: set the value of a key if it is the expected one
-  status: show the state of the node
-  members: show the members of the group
-  deaf, listen: let the node take no messages of other nodes, and take them again
-  unreliable <share>, reliable: let the node lose that share of its messages, and none
-    (these four at nodes that were started with --fault-injection)
-  [\"operation\", ...]: send a request as JSON and show its answer
-  exit: close the current connection
-Types in a schema: str int float bool date list doc any; * before a name: indexed
-Queries: field OP value with = != > >= < <=, divided by spaces; * for all documents
-Quotes protect spaces and commas; the word set may divide query and changes of update
-";
-
 /// The answer to `search`.
 pub(super) fn documents(answer: &Value) -> String {
     let mut text = String::from("Results:\n");
@@ -117,8 +89,34 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
-/// A line and below it a mark at the place that is wrong.
-pub(super) fn pointer(line: &str, position: usize) -> String {
+/// The answer to an operation that has no words of its own, by its form.
+pub(super) fn answer(value: &Value) -> String {
+    match value {
+        Value::Null => "Done.\n".into(),
+        Value::Document(_) => report(value),
+        Value::Array(items) if items.iter().all(|item| matches!(item, Value::Document(_))) => {
+            documents(value)
+        }
+        Value::Array(items) => {
+            let mut text = String::from("Results:\n");
+            if items.is_empty() {
+                text.push_str("  (none)\n");
+            }
+            for item in items {
+                text += &format!("- {}\n", scalar(item));
+            }
+            text
+        }
+        other => format!("{}\n", scalar(other)),
+    }
+}
+
+/// The line with the place that is wrong, and below it a mark at that place.
+pub(super) fn pointer(text: &str, position: usize) -> String {
+    let before: String = text.chars().take(position).collect();
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let position = before[start..].chars().count();
+    let line = text[start..].lines().next().unwrap_or_default();
     // A tab takes the same room in both lines.
     let blank = |character: char| if character == '\t' { '\t' } else { ' ' };
     let indent: String = line.chars().take(position).map(blank).collect();
@@ -169,6 +167,7 @@ mod tests {
     fn errors_are_pointed_at_in_characters() {
         assert_eq!(pointer("añadir x", 7), "añadir x\n       ^\n");
         assert_eq!(pointer("a\tb", 2), "a\tb\n \t^\n");
+        assert_eq!(pointer("search u {\n  añ: 1\n}", 14), "  añ: 1\n   ^\n");
     }
 
     #[test]

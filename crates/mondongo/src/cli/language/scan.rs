@@ -2,6 +2,9 @@
 
 use super::{Literal, Operator, SyntaxError};
 
+/// How the message on a quote or bracket ends that is open at the end.
+pub(super) const NOT_CLOSED: &str = "is not closed";
+
 /// A place in a line. Positions are counted in characters.
 #[derive(Clone, Debug)]
 pub(super) struct Scanner {
@@ -173,7 +176,7 @@ impl Scanner {
                 },
                 Some(character) => text.push(character),
                 None => {
-                    let message = format!("the quote {quote} is not closed");
+                    let message = format!("the quote {quote} {NOT_CLOSED}");
                     return Err(SyntaxError { position: start, message });
                 }
             }
@@ -199,7 +202,7 @@ impl Scanner {
                 return Ok(self.characters[start..self.position].iter().collect());
             }
         }
-        let message = format!("the bracket {} is not closed", self.characters[start]);
+        let message = format!("the bracket {} {NOT_CLOSED}", self.characters[start]);
         Err(SyntaxError { position: start, message })
     }
 

@@ -167,7 +167,7 @@ fn keys_and_values_stand_alone() {
 fn lists_are_requests_and_blank_lines_nothing() {
     assert_eq!(
         parse(r#" ["search","users",{}] "#),
-        Ok(Command::Raw(r#"["search","users",{}]"#.into()))
+        Ok(Command::Raw(r#" ["search","users",{}] "#.into()))
     );
     for line in ["", "   ", "# a comment", "\t# too"] {
         assert_eq!(parse(line), Ok(Command::Nothing), "{line:?}");
