@@ -14,5 +14,6 @@ mod membership;
 mod partitions;
 mod passive;
 mod peers;
+mod prompt;
 mod serve;
 mod snapshots;
