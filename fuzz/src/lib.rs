@@ -4,6 +4,7 @@
 //! the bytes; and what is understood must survive being written and read again. Targets are in `fuzz/targets/`,
 //! what they begin with in `fuzz/seeds/`, how to run them in `docs/design/fuzzing.md`.
 
+use api::{Document, Value};
 use wal::memory::MemoryDisk;
 use wal::{Error, Log, LogId, Options, Position, Recovery};
 
@@ -73,4 +74,29 @@ impl Input<'_> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The documents in an input: one or more, of JSON if it begins so, else of BSON one after the other. Most that are taken
+/// is 16.
+pub fn documents(data: &[u8]) -> Vec<Document> {
+    if let Some((b'[', _)) = data.split_first() {
+        let Ok(Value::Array(values)) = api::json::parse_value(data) else { return Vec::new() };
+        let documents = values.into_iter().filter_map(|value| match value {
+            Value::Document(document) => Some(document),
+            _ => None,
+        });
+        return documents.take(16).collect();
+    }
+    let mut rest = data;
+    let mut documents = Vec::new();
+    while documents.len() < 16
+        && let Some(length) = rest.first_chunk::<4>()
+    {
+        let length = u32::from_le_bytes(*length) as usize;
+        let Some((bytes, after)) = rest.split_at_checked(length) else { break };
+        let Ok(document) = Document::from_reader(bytes) else { break };
+        documents.push(document);
+        rest = after;
+    }
+    documents
 }

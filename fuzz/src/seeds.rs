@@ -22,6 +22,13 @@ const REQUESTS: &[&str] = &[
     r#"["search","c",{"$or":[{"a":{"$gt":1}},{"b":{"$in":[1,2]}}]},{"sort":{"a":-1},"limit":3}]"#,
     r#"["update","c",{"a":1},{"$set":{"b":2},"$inc":{"n":1}},{"ref":"client:7"}]"#,
     r#"["delete","c",{"a":{"$exists":false}}]"#,
+    r#"["update","c",{"a":1},{"$set":{"l.$[e].b":2}},{"multi":false,"upsert":true,"array_filters":[{"e.a":1}]}]"#,
+    r#"["replace","c",{"a":1},{"b":2},{"upsert":true}]"#,
+    r#"["modify","c",{"a":1},{"$inc":{"n":1}},{"sort":{"a":-1},"return":"after","fields":{"n":1}}]"#,
+    r#"["modify","c",{"a":1},{},{"remove":true}]"#,
+    r#"["count","c",{"a":{"$type":"int"}}]"#,
+    r#"["distinct","c","a.b",{}]"#,
+    r#"["aggregate","c",[{"$match":{"a":1}},{"$group":{"_id":"$b","n":{"$sum":1}}},{"$sort":{"n":-1}}]]"#,
     r#"["read","k",{"level":"local"}]"#,
     r#"["write","k",{"$date":"2024-01-01T00:00:00Z"},{"ref":"c:1","ack":1}]"#,
     r#"["escribe_hash","clave",{"$numberDouble":"NaN"}]"#,
@@ -32,6 +39,34 @@ const REQUESTS: &[&str] = &[
     r#"["ok",{"$numberDecimal":"1.50"}]"#,
     r#"["ko","not-found: there is no collection c"]"#,
     r#"{"a":"\u00e1\n\"","b":-0.0,"c":9007199254740993,"d":{"$timestamp":{"t":1,"i":2}}}"#,
+];
+
+/// Filters, each with what is asked of the documents behind it.
+const FILTERS: &[&str] = &[
+    r#"[{"a":{"$gt":1,"$lt":9},"b.c":null},{"b":1},{"_id":1,"a":[1,10],"b":{"c":null}},{"_id":2,"a":5,"b":[{"c":1},{}]}]"#,
+    r#"[{"$or":[{"a":{"$elemMatch":{"$gte":1,"$not":{"$mod":[2,0]}}}},{"b":{"$all":["x",["y"]]}}]},{"a.$":1},{"a":[1,2,3],"b":["x",["y"]]}]"#,
+    r#"[{"a":{"$in":[1,"x",null],"$type":["number","string"],"$exists":true},"b":{"$size":2}},{"b":{"$slice":[-1,1]}},{"a":1.0,"b":[1,2]}]"#,
+    r#"[{"$nor":[{"a":{"$regex":"^x","$options":"i"}}],"$expr":{"$gt":[{"$size":"$b"},1]}},{"b":{"$elemMatch":{"c":1}}},{"a":"y","b":[{"c":1},{"c":2}]}]"#,
+    r#"[{"a":{"$all":[{"$elemMatch":{"b":1}},{"$elemMatch":{"c":{"$nin":[1,2]}}}]}},{"a":{"b":0}},{"a":[{"b":1,"c":3}]}]"#,
+];
+
+/// Updates, each with a filter, whose field `array` holds an array filter, and documents.
+const UPDATES: &[&str] = &[
+    r#"[{"$set":{"a.b.2":1},"$inc":{"n":1},"$mul":{"m":2.5},"$unset":{"x":1}},{"_id":1},{"_id":1,"a":{"b":[1]},"n":2147483647,"x":1}]"#,
+    r#"[{"$push":{"l":{"$each":[3,1],"$position":-1,"$sort":-1,"$slice":3}},"$addToSet":{"s":{"$each":[1,1.0]}},"$pop":{"p":-1}},{},{"l":[2,5],"p":[1,2]}]"#,
+    r#"[{"$pull":{"l":{"b":{"$gte":2}}},"$pullAll":{"s":[1]},"$rename":{"x":"y.z"},"$min":{"m":1},"$max":{"n":"a"}},{},{"l":[{"b":2},{"b":1}],"s":[1,2],"x":3,"m":2}]"#,
+    r#"[{"$set":{"l.$.hit":true}},{"l.a":2},{"l":[{"a":1},{"a":2}]}]"#,
+    r#"[{"$inc":{"l.$[e].n":1,"m.$[]":2},"$bit":{"b":{"or":5}},"$currentDate":{"d":{"$type":"timestamp"}}},{"array":{"e.a":{"$gt":1}}},{"l":[{"a":1},{"a":2}],"m":[1,2]}]"#,
+    r#"[{"$setOnInsert":{"_id":5,"n":1}},{"a.b":1,"c":{"$in":[2]}},{}]"#,
+];
+
+/// Stages, then documents.
+const PIPELINES: &[&str] = &[
+    r#"[{"$match":{"a":{"$gt":0}}},{"$group":{"_id":"$b","n":{"$sum":"$a"},"l":{"$push":"$$ROOT"},"m":{"$avg":"$a"}}},{"$sort":{"n":-1}},{"a":1,"b":"x"},{"a":2,"b":"y"}]"#,
+    r#"[{"$unwind":{"path":"$l","includeArrayIndex":"i","preserveNullAndEmptyArrays":true}},{"$project":{"x":{"$cond":[{"$eq":["$l",1]},"one",{"$toString":"$l"}]}}},{"l":[1,2]},{"l":[]},{"l":null}]"#,
+    r#"[{"$set":{"a.b":{"$map":{"input":"$l","as":"e","in":{"$add":["$$e",1]}}},"c":"$$REMOVE"}},{"$unset":["d"]},{"$limit":2},{"l":[1,2],"c":1,"d":2,"a":[{},1]}]"#,
+    r#"[{"$replaceRoot":{"newRoot":{"$mergeObjects":["$a",{"y":{"$year":"$d"},"s":{"$concat":["x",{"$toUpper":"$b"}]}}]}}},{"$skip":1},{"$count":"n"},{"a":{"x":1},"d":{"$date":"2024-02-29T00:00:00Z"},"b":"é"},{"b":"z"}]"#,
+    r#"[{"$project":{"f":{"$filter":{"input":"$l","as":"e","cond":{"$in":["$$e",[1,2]]}}},"r":{"$reduce":{"input":"$l","initialValue":0,"in":{"$sum":["$$value","$$this"]}}},"w":{"$switch":{"branches":[{"case":false,"then":1}],"default":{"$ifNull":["$z",{"$slice":["$l",-1]}]}}}}},{"$sortByCount":"$r"},{"l":[1,5]},{"l":[6]}]"#,
 ];
 
 fn membership() -> Membership {
@@ -107,6 +142,16 @@ fn messages() -> Vec<PeerMessage> {
 fn main() -> std::io::Result<()> {
     let texts: Vec<_> = REQUESTS.iter().map(|text| text.as_bytes().to_vec()).collect();
     write("client_requests", &texts)?;
+    for (target, questions) in
+        [("query_filters", FILTERS), ("query_updates", UPDATES), ("query_pipelines", PIPELINES)]
+    {
+        let json = questions.iter().map(|text| text.as_bytes().to_vec());
+        let bson = questions.iter().map(|text| {
+            let documents = fuzz::documents(text.as_bytes());
+            documents.iter().flat_map(|one| one.to_vec().expect("it can be written")).collect()
+        });
+        write(target, &json.chain(bson).collect::<Vec<_>>())?;
+    }
     let framed = |text: &Vec<u8>| [&(text.len() as u16).to_be_bytes(), &text[..]].concat();
     let session: Vec<u8> = texts.iter().flat_map(framed).collect();
     let frames: Vec<_> = texts.iter().map(framed).collect();
@@ -147,7 +192,8 @@ fn main() -> std::io::Result<()> {
     write("snapshot_chunks", &[chunk(0)?, chunk(1)?, chunk(2)?, place])?;
 
     let calls = texts.iter().filter_map(|text| api::parse::parse_call(text).ok());
-    let commands = calls.filter(|call| call.request.is_write()).map(|call| {
+    let commands = calls.filter(|call| call.request.is_write()).map(|mut call| {
+        call.request.draw_ids(&mut || "drawn".into());
         let reference = api::Reference::new("client", 1);
         Command { reference, acked: 1, time_ms: 2, request: call.request }.encode()
     });

@@ -360,6 +360,7 @@ impl Upsert {
 
 /// What `modify` does with the document that it finds.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum ModifyAction {
     /// Changes it.
     Update {

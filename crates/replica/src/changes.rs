@@ -4,7 +4,7 @@ use crate::message::PeerMessage;
 use crate::node::{Output, Replica, RequestId};
 use api::{Error, ErrorCode, MemberChange, Value};
 use paxos::{Change, ChangeId, NodeId, Refusal, Standing};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ticks before a wish that has not come true is told to the leader again.
 const RETRY_TICKS: u64 = 25;
@@ -205,13 +205,14 @@ impl Replica {
             return;
         }
         let address = self.config.address.clone();
+        // In turn: any of them, the seed too, may be gone for good, or have come back as another node.
         let others = membership.members.keys().copied().filter(|node| *node != me);
-        let others: Vec<NodeId> = others.collect();
+        let others: BTreeSet<NodeId> = others.chain(self.seed).collect();
         let any = || {
             let turn = usize::try_from(self.now / JOIN_TICKS).unwrap_or_default();
-            others.get(turn.checked_rem(others.len())?).copied()
+            others.iter().nth(turn.checked_rem(others.len())?).copied()
         };
-        match self.paxos.leader().or(self.seed).or_else(any) {
+        match self.paxos.leader().or_else(any) {
             Some(leader) if leader == me => self.propose_join(me, address),
             Some(to) => {
                 let message = PeerMessage::Join { node: me, address };

@@ -190,3 +190,24 @@ fn a_passive_node_that_is_left_alone_leads_once_an_operator_vouches_for_it() {
     assert!(group.nodes[0].answers[&asked].is_ok(), "{:?}", group.nodes[0].answers[&asked]);
     assert_eq!(group.nodes[0].replica.core().leader(), Some(id(0)));
 }
+
+/// As in a world where all others of a part had started over: what this node had joined through was there no more.
+#[test]
+fn a_node_that_is_out_turns_to_everybody_it_knows_in_turn() {
+    let mut group = Group::new(Policy::Passive, 3, |config| config.paxos.evict_ticks = Some(100));
+    let gone = NodeId(99);
+    group.step(2, Input::Seed(gone));
+    let slot = paxos::Slot(50);
+    let out = PeerMessage::Paxos(paxos::Message::NotMember { slot, removed: false });
+    group.step(2, Input::Peer { from: id(0), message: out });
+    let mut asked = std::collections::BTreeSet::new();
+    for _ in 0..500 {
+        group.tick(|(from, to, message)| {
+            if *from == id(2) && message.kind() == "join" {
+                asked.insert(*to);
+            }
+            false
+        });
+    }
+    assert_eq!(asked, [id(0), id(1)].into(), "and not only the one that is gone");
+}

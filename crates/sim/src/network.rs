@@ -215,6 +215,17 @@ impl Network {
         self.cut.remove(&(companion, victim));
     }
 
+    /// These two reach each other again.
+    pub(crate) fn open(&mut self, a: usize, b: usize) {
+        self.cut.remove(&(a, b));
+        self.cut.remove(&(b, a));
+    }
+
+    /// `to` no longer hears `from`.
+    pub(crate) fn silence(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+    }
+
     /// No link is cut or muffled.
     pub(crate) fn restore(&mut self) {
         self.cut.clear();

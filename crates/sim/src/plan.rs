@@ -138,6 +138,14 @@ pub enum Story {
     /// A follower loses its power while it writes down that it has promised another leader; the one before has
     /// proposed something, and is the first that it hears again.
     ForgottenPromise,
+    /// A leader that was cut off is back when a follower has just started whose log was cut since it promised another
+    /// leader.
+    ForgottenBallot,
+    /// A follower holds more than it knows to be decided, and asks to lead; the only other one there knows more to be
+    /// decided, holds less, and has cut its log.
+    CutVoter,
+    /// A group of five leaves two out, so that the others decide by two; those two and the third do not know yet.
+    ShrunkenQuorum,
     /// A group falls into two parts, for longer than either waits for the other, and is asked to write on both sides;
     /// then they meet. For the passive policy.
     Parted,
@@ -316,7 +324,10 @@ impl Plan {
             }
         }
         match self.seed % 100 {
+            17 => self.tell_of_cut_voters(rng),
             27 => self.tell_of_promises(rng),
+            47 => self.tell_of_shrunken_quorums(rng),
+            67 => self.tell_of_forgotten_ballots(rng),
             77 => self.tell_of_learners(rng),
             _ if rng.bool() => self.tell(rng),
             _ => {}
@@ -333,6 +344,51 @@ impl Plan {
         for fault in ["crash", "pause", "clock"] {
             self.leave_out(fault);
         }
+    }
+
+    /// Makes room for [`Story::ForgottenBallot`]: logs that are cut all the time, and clients that fill them.
+    fn tell_of_forgotten_ballots(&mut self, rng: &mut Rng) {
+        self.tell_of_promises(rng);
+        self.story = Some(Story::ForgottenBallot);
+        self.cut_all_the_time();
+        self.sync_us = (50, rng.u64(200..3_000));
+        self.clients = rng.usize(8..14);
+        self.operations = 300;
+        self.chaos_us = rng.u64(4_000_000..8_000_000);
+    }
+
+    /// Makes room for [`Story::CutVoter`]: logs that are cut all the time, much under way at once, and a follower that
+    /// is behind is told little at a time.
+    fn tell_of_cut_voters(&mut self, rng: &mut Rng) {
+        self.tell_of_promises(rng);
+        self.story = Some(Story::CutVoter);
+        self.cut_all_the_time();
+        self.clients = rng.usize(8..14);
+        self.operations = 200;
+        self.think_us = 2_000;
+        self.chunk_bytes_max = 200;
+        self.inflight_bytes_max = 20_000;
+        self.window_bytes_max = 100;
+        self.snapshot_chunk_bytes = 10_000;
+    }
+
+    /// Makes room for [`Story::ShrunkenQuorum`]: five voters of which two are left out soon.
+    fn tell_of_shrunken_quorums(&mut self, rng: &mut Rng) {
+        self.tell_of_promises(rng);
+        self.story = Some(Story::ShrunkenQuorum);
+        self.founders = 5;
+        self.evict_ticks = Some(u64::from(self.election_ticks.1) + rng.u64(1..10));
+        self.sync_us = (50, rng.u64(200..3_000));
+        self.operations = 200;
+        self.chaos_us = rng.u64(4_000_000..8_000_000);
+    }
+
+    /// What is applied is durable in the store at once, and no log is kept for anybody.
+    fn cut_all_the_time(&mut self) {
+        self.persist_store = 1.0;
+        self.log_retain_bytes = 0;
+        self.segment_bytes = 8_192;
+        self.apply_us = (10, 500);
     }
 
     /// Makes room for [`Story::StrandedLearner`]: newcomers that do not become voters at once.
@@ -499,9 +555,12 @@ impl Plan {
                 self.inflight_bytes_max = 20_000;
                 self.sync_us = (50, rng.u64(200..3_000));
             }
-            Story::StrandedLearner | Story::ForgottenPromise | Story::Parted => {
-                unreachable!("they are told elsewhere")
-            }
+            Story::StrandedLearner
+            | Story::ForgottenPromise
+            | Story::ForgottenBallot
+            | Story::CutVoter
+            | Story::ShrunkenQuorum
+            | Story::Parted => unreachable!("they are told elsewhere"),
         }
     }
 

@@ -9,6 +9,7 @@ mod machines;
 mod passive;
 mod starts;
 mod stories;
+mod watched;
 
 use crate::checker::{Agreement, History};
 use crate::client::Client;
@@ -186,6 +187,10 @@ struct World {
     cast: (usize, usize),
     /// A later leader in the story.
     second: usize,
+    /// How far somebody was when an act of the story began.
+    mark: u64,
+    /// Which act of the story is played, where its scenes only wait for something.
+    act: u64,
 }
 
 /// The client number under which final reads are made.
@@ -235,6 +240,8 @@ impl World {
             message_buffer: Vec::new(),
             cast: (0, 0),
             second: 0,
+            mark: 0,
+            act: 0,
             plan,
         }
     }

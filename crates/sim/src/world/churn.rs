@@ -32,6 +32,10 @@ impl World {
 
     fn ask_for(&mut self, change: MemberChange) {
         let node = self.rng.usize(..self.nodes.len());
+        self.ask_at(node, change);
+    }
+
+    fn ask_at(&mut self, node: usize, change: MemberChange) {
         self.trace.event(self.now_us, format_args!("operator at {node}: {change:?}"));
         let call = Box::new(Call {
             request: Request::Member(change),
@@ -48,6 +52,7 @@ impl World {
         }
         if self.plan.may_part {
             self.merge_by_hand()?;
+            self.mend_alone_by_hand()?;
         }
         self.after(1_000_000, Event::Sweep);
         let present = |id: NodeId| self.nodes[index_of(id)].id == id;
@@ -82,6 +87,28 @@ impl World {
             return Ok(());
         }
         self.on_diverged(*last, Slot::ZERO.next())
+    }
+
+    /// A node that nobody leads, and of whose group all others have started over: nobody is left who can tell it
+    /// anything. If no other part has a leader either, an operator vouches for it; otherwise it starts over too (passive
+    /// policy, `docs/design/passive.md`).
+    fn mend_alone_by_hand(&mut self) -> Result<(), String> {
+        let is_led =
+            |node: &Node| node.up.as_ref().is_some_and(|up| up.replica.core().leader().is_some());
+        let is_gone = |id: NodeId| self.nodes[index_of(id)].id != id;
+        let is_left_alone = |node: &Node| {
+            let Some(up) = node.up.as_ref().filter(|_| !is_led(node)) else { return false };
+            let members = &up.replica.core().membership().1.members;
+            members.contains_key(&node.id)
+                && members.keys().all(|id| *id == node.id || is_gone(*id))
+        };
+        let Some(left) = self.nodes.iter().position(is_left_alone) else { return Ok(()) };
+        if self.nodes.iter().any(is_led) {
+            return self.on_diverged(left, Slot::ZERO.next());
+        }
+        let node = Some(self.nodes[left].id.to_string());
+        self.ask_at(left, MemberChange::Lead { node });
+        Ok(())
     }
 
     /// A node is asked to stop.

@@ -25,6 +25,9 @@ impl World {
             Story::LateVoter => self.late_voter(scene, leader, follower),
             Story::StrandedLearner => self.stranded_learner(scene, leader),
             Story::ForgottenPromise => self.forgotten_promise(scene, leader, follower),
+            Story::ForgottenBallot => self.forgotten_ballot(scene, leader, follower),
+            Story::CutVoter => self.cut_voter(scene, leader, follower),
+            Story::ShrunkenQuorum => self.shrunken_quorum(scene, leader),
             Story::Parted => self.parted(scene, follower),
         };
         self.after(lasts_us, Event::Story(if is_last { 0 } else { scene + 1 }));
@@ -291,7 +294,7 @@ impl World {
     }
 
     /// The node crashes and is back at once.
-    fn bounce(&mut self, node: usize) {
+    pub(super) fn bounce(&mut self, node: usize) {
         if self.nodes[node].up.is_some() {
             self.note_memberships(node);
             self.nodes[node].crash(self.plan.power_loss, &mut self.rng);
@@ -301,7 +304,7 @@ impl World {
     }
 
     /// About half of the clients turn to this node.
-    fn gather_clients(&mut self, node: usize) {
+    pub(super) fn gather_clients(&mut self, node: usize) {
         for client in &mut self.clients {
             if self.rng.bool() {
                 client.home = Some(node);
