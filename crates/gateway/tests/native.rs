@@ -162,7 +162,7 @@ async fn the_connection_goes_on_after_a_refusal() {
         (r#"["read"]"#, ErrorCode::BadRequest),
         (r#"["drop","users"]"#, ErrorCode::UnknownOperation),
         (r#"["read","k",{"a":1}]"#, ErrorCode::UnknownOption),
-        (r#"["batch",[]]"#, ErrorCode::Unavailable),
+        (r#"["batch",[]]"#, ErrorCode::BadRequest),
     ];
     for (text, code) in cases {
         assert_eq!(client.refusal(text).await.code, code, "{text}");

@@ -1,6 +1,7 @@
 //! Nodes as real processes: what they serve, what they refuse, and what survives their crashes.
 
 mod crashes;
+mod cursors;
 mod damage;
 mod disks;
 mod faults;
@@ -16,3 +17,4 @@ mod passive;
 mod peers;
 mod serve;
 mod snapshots;
+mod watches;
