@@ -75,6 +75,12 @@ impl Paxos {
         }
         self.acceptor.repeat |= !news;
         self.learn_decided(decided);
+        // The leader may fall silent before its next heartbeat.
+        if let Some((of, told)) = self.touch
+            && of == ballot
+        {
+            self.note_touch(ballot, told);
+        }
     }
 
     /// Whether `ballot` is the one promised, so that its owner `from` is to be followed. Refuses it

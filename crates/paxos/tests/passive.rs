@@ -3,7 +3,7 @@
 mod group;
 
 use group::{Group, id};
-use paxos::{Change, Config, Message, NodeId, Policy, Slot, Standing};
+use paxos::{Change, Config, Input, Message, NodeId, Policy, Slot, Standing};
 
 fn settings(config: &mut Config) {
     config.evict_ticks = Some(60);
@@ -203,6 +203,31 @@ fn a_follower_that_restarts_waits_for_a_leader_or_for_everybody() {
     assert_eq!(group.leaders(), [1]);
     assert_eq!(group.commands(2), ["alone"]);
     assert_eq!(group.node(1).diverged, None);
+}
+
+/// As in a world whose leader lost its disk 9 ms after it had made the other one a voter, before its next heartbeat.
+#[test]
+fn a_new_voter_takes_over_though_its_leader_fell_silent_at_once() {
+    let mut group = passive(1);
+    group.add(2, settings, false);
+    group.join(1, 2);
+    let is_voter = |group: &Group| standing(group, 2, 2) == Some(Standing::Voter);
+    for _ in 0..200 {
+        group.tick(1);
+        while !is_voter(&group) && !group.wire.is_empty() {
+            let (from, to, message) = group.wire.pop_front().expect("it is not empty");
+            group.step(to.0, Input::Message { from, message });
+        }
+        if is_voter(&group) {
+            break;
+        }
+        group.tick(2);
+    }
+    assert!(is_voter(&group));
+    group.crash(1, 0);
+    group.wire.clear();
+    group.run_all(300);
+    assert_eq!(group.leaders(), [2]);
 }
 
 #[test]

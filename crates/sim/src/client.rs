@@ -2,7 +2,9 @@
 
 use crate::checker::{Action, Operation};
 use crate::plan::Plan;
-use api::{Call, Document, Options, Reference, Request, Value};
+use api::{
+    Call, Document, IndexKey, IndexSpec, Options, Reference, Request, UpdateOptions, Value,
+};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
@@ -12,6 +14,9 @@ const LAST_OPERATIONS: u64 = 3;
 
 /// The collection that clients insert into.
 pub(crate) const COLLECTION: &str = "things";
+
+/// The index that clients make and drop.
+const INDEX: &str = "by-m";
 
 /// What a client is doing.
 #[derive(Clone, Debug)]
@@ -39,8 +44,8 @@ impl Current {
 pub(crate) enum Meaning {
     /// For the history of a key.
     Key(usize, Box<Operation>),
-    /// A document was inserted.
-    Inserted(String),
+    /// Documents of these identities were inserted.
+    Inserted(Vec<String>),
     /// Nothing to check.
     Nothing,
 }
@@ -84,6 +89,7 @@ impl Client {
             _ if self.index == 0 && number == 1 => {
                 Request::Create { collection: COLLECTION.to_owned(), schema: schema() }
             }
+            3..=5 | 9 if plan.has_indexes => self.document_request(number),
             0..=2 => Request::Read { key: name, empty_if_absent: false },
             3..=5 => Request::Write { key: name, value },
             6 | 7 => Request::Swap { key: name, value },
@@ -91,13 +97,7 @@ impl Client {
                 let expected = self.last_seen.get(&key).cloned().unwrap_or(Value::Null);
                 Request::Cas { key: name, expected, value }
             }
-            _ => {
-                let mut document = Document::new();
-                document.insert("_id", value.clone());
-                document.insert("n", i64::try_from(number).unwrap_or(0));
-                let documents = vec![document];
-                Request::Insert { collection: COLLECTION.to_owned(), documents, list: false }
-            }
+            _ => self.insert(number, 1),
         };
         let mut options = Options { timeout_ms: Some(rng.u64(100..2_000)), ..Options::default() };
         if request.is_write() {
@@ -106,6 +106,47 @@ impl Client {
         }
         let call = Call { request, options };
         self.current.insert(Current { number, call, key, start_us: now_us, attempt: 0 })
+    }
+
+    /// In worlds with indexes: they come and go over documents that are added and changed, of which there are more at
+    /// once than one step of a build takes.
+    fn document_request(&self, number: u64) -> Request {
+        let collection = COLLECTION.to_owned();
+        let name = INDEX.to_owned();
+        match (self.index as u64 + number) % 6 {
+            _ if self.index == 0 && number <= 3 => {
+                self.insert(number, store::BUILD_STEP_DOCUMENTS * 2 / 3)
+            }
+            0 | 1 => {
+                let keys = vec![IndexKey { path: "m".to_owned(), descending: true }];
+                let index = IndexSpec { name, keys, unique: false, sparse: false, filter: None };
+                Request::CreateIndex { collection, index }
+            }
+            2 => Request::DropIndex { collection, name },
+            3 => self.insert(number, 3),
+            _ => {
+                let number = i64::try_from(number).unwrap_or(0);
+                let filter = document([("n", (number / 2).into())]);
+                let changes = document([("m", number.into())]);
+                let options = UpdateOptions::default();
+                Request::Update { collection, filter, changes, options }
+            }
+        }
+    }
+
+    /// So many documents of this operation's own, which has one insert at most.
+    fn insert(&self, number: u64, count: usize) -> Request {
+        let number_value = i64::try_from(number).unwrap_or(0);
+        let one = |place: usize| {
+            let id = match place {
+                0 => format!("v{}-{number}", self.index),
+                _ => format!("v{}-{number}-{place}", self.index),
+            };
+            let number = Value::Int64(number_value);
+            document([("_id", Value::String(id)), ("n", number.clone()), ("m", number)])
+        };
+        let documents = (0..count).map(one).collect();
+        Request::Insert { collection: COLLECTION.to_owned(), documents, list: count > 1 }
     }
 
     /// Ends the operation with its answer.
@@ -120,8 +161,8 @@ impl Client {
             Request::Swap { value, .. } => Action::Swap(answer.clone(), value),
             Request::Cas { expected, value, .. } => cas_action(expected, value, answer)?,
             Request::Insert { documents, .. } => {
-                let id = documents[0].get_str("_id").unwrap_or_default().to_owned();
-                return Ok(Meaning::Inserted(id));
+                let ids = documents.iter().filter_map(|document| document.get_str("_id").ok());
+                return Ok(Meaning::Inserted(ids.map(str::to_owned).collect()));
             }
             _ => return Ok(Meaning::Nothing),
         };
@@ -156,6 +197,10 @@ fn cas_action(expected: Value, value: Value, answer: &Value) -> Result<Action, S
         return Err(format!("cas was refused although the value is {current:?}, as expected"));
     }
     Ok(Action::Read(current))
+}
+
+fn document<const N: usize>(fields: [(&str, Value); N]) -> Document {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn schema() -> api::Schema {

@@ -173,6 +173,8 @@ pub struct Plan {
     pub operations: usize,
     /// Most time between an answer and the client's next operation.
     pub think_us: u64,
+    /// Whether they also make and drop indexes, over many documents.
+    pub has_indexes: bool,
     /// Keys they share.
     pub keys: usize,
     /// Chance that a client asks the node that it asked before.
@@ -583,6 +585,7 @@ impl Plan {
             clients: if is_dense { rng.usize(4..12) } else { rng.usize(1..6) },
             operations: if is_dense { rng.usize(40..150) } else { rng.usize(5..40) },
             think_us: if is_dense { 2_000 } else { 50_000 },
+            has_indexes: seed % 50 == 4,
             keys: rng.usize(1..4),
             loyalty: one_of(rng, [0.0, 0.5, 0.95]),
             chaos_us: rng.u64(500_000..3_000_000),

@@ -3,7 +3,7 @@
 use super::{Event, OPERATOR, Phase, World};
 use crate::node::{Node, index_of};
 use api::{Call, MemberChange, Options, Request};
-use paxos::{Membership, NodeId, Role, Slot};
+use paxos::{Membership, NodeId, Policy, Role, Slot};
 use replica::Input;
 
 /// Most time that a node that is asked to stop waits for another leader.
@@ -49,6 +49,8 @@ impl World {
         }
         if self.plan.may_part {
             self.merge_by_hand()?;
+        }
+        if self.plan.policy == Policy::Passive {
             self.mend_alone_by_hand()?;
         }
         self.after(1_000_000, Event::Sweep);
@@ -101,7 +103,10 @@ impl World {
         };
         let Some(left) = self.nodes.iter().position(is_left_alone) else { return Ok(()) };
         if self.nodes.iter().any(is_led) {
-            return self.on_diverged(left, Slot::ZERO.next());
+            return match self.plan.may_part {
+                true => self.on_diverged(left, Slot::ZERO.next()),
+                false => Ok(()),
+            };
         }
         let node = Some(self.nodes[left].id.to_string());
         self.ask_at(left, MemberChange::Lead { node });

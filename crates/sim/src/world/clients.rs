@@ -118,9 +118,7 @@ impl World {
                 self.on_answer_of_primary(key, *operation)?;
             }
             Meaning::Key(key, operation) => self.histories[key].add(*operation),
-            Meaning::Inserted(id) => {
-                self.inserted.insert(id);
-            }
+            Meaning::Inserted(ids) => self.inserted.extend(ids),
             Meaning::Nothing => {}
         }
         let pause = self.rng.u64(0..=self.plan.think_us);
@@ -184,7 +182,9 @@ impl World {
                 Ok(())
             }
             // The collection is made by client 0, perhaps later; this operation had no effect.
-            ErrorCode::UnknownCollection if matches!(call.request, Request::Insert { .. }) => {
+            ErrorCode::UnknownCollection | ErrorCode::UnknownIndex | ErrorCode::IndexExists
+                if is_about_documents(&call.request) =>
+            {
                 self.clients[client].current = None;
                 self.after(1_000, Event::Patience { client, number: 0, attempt: 0 });
                 Ok(())
@@ -192,4 +192,15 @@ impl World {
             _ => Err(format!("client {client} was refused: {error} ({call:?})")),
         }
     }
+}
+
+/// Whether it needs the collection that a client makes, or an index that comes and goes.
+fn is_about_documents(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Insert { .. }
+            | Request::Update { .. }
+            | Request::CreateIndex { .. }
+            | Request::DropIndex { .. }
+    )
 }

@@ -143,6 +143,10 @@ impl World {
             history.check().map_err(|what| format!("key {key} is not linearizable: {what}"))?;
         }
         self.check_acknowledged()?;
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(up) = &node.up else { continue };
+            up.store.verify().map_err(|e| format!("node {index}: {e}"))?;
+        }
         Ok(Report {
             trace_hash: self.trace.hash(),
             simulated_us: self.now_us,
