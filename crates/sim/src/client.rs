@@ -2,9 +2,7 @@
 
 use crate::checker::{Action, Operation};
 use crate::plan::Plan;
-use api::{
-    Call, Document, IndexKey, IndexSpec, Options, Reference, Request, UpdateOptions, Value,
-};
+use api::{Call, Document, IndexKey, IndexSpec, Options, Reference, Request, UpdateOptions, Value};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
