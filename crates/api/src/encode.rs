@@ -3,8 +3,8 @@
 use crate::json::{write_string, write_value};
 use crate::parse::schema_document;
 use crate::request::{
-    Call, FaultSwitch, Level, ModifyAction, ModifyOptions, Options, Request, SearchOptions,
-    UpdateOptions, Upsert,
+    Call, Expectation, FaultSwitch, Level, ModifyAction, ModifyOptions, Options, Place, Request,
+    SearchOptions, Subject, UpdateOptions, Upsert, Watch,
 };
 use crate::schema::{IndexSpec, Schema};
 use crate::value::{Document, Value};
@@ -78,6 +78,18 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             value(expected, out);
             value(new, out);
         }
+        Request::Batch { requests } => write_members(requests, out),
+        Request::Expect(Expectation::Value { key, value: expected }) => {
+            text(key, out);
+            value(expected, out);
+        }
+        Request::Expect(Expectation::Count { collection, filter, count }) => {
+            text(collection, out);
+            document(filter, out);
+            value(&number(*count), out);
+        }
+        Request::Next { cursor, .. } | Request::Close { cursor } => text(cursor, out),
+        Request::Watch(watch) => document(&watch_document(watch), out),
         Request::Forget { reference } => text(&reference.to_string(), out),
         Request::CreateIndex { collection, index } => {
             text(collection, out);
@@ -92,7 +104,7 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             document(&alter_document(add, drop), out);
         }
         // No client asks for it; a node refuses it as an unknown operation.
-        Request::BuildIndex => {}
+        Request::BuildIndex { .. } => {}
         Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
         Request::Member(change) => {
             let (action, node) = change.words();
@@ -107,6 +119,39 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             let _ = write!(out, ",{{\"frame\":{frame_length_bytes}}}");
         }
     }
+}
+
+fn write_members(requests: &[Request], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",[");
+    for (position, request) in requests.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write_call(&Call { request: request.clone(), options: Options::default() }, out);
+    }
+    out.push(b']');
+}
+
+fn watch_document(watch: &Watch) -> Document {
+    let mut document = Document::new();
+    let (name, subject) = match &watch.subject {
+        Subject::Collection(name) => ("collection", name),
+        Subject::Key(key) => ("key", key),
+        Subject::Prefix(prefix) => ("prefix", prefix),
+    };
+    document.insert(name, subject.as_str());
+    if let Some(filter) = &watch.filter {
+        document.insert("filter", filter.clone());
+    }
+    if let Some(from) = watch.from {
+        document.insert("from", place(from));
+    }
+    document
+}
+
+/// A place in the feed of changes, as on the wire.
+pub fn place(place: Place) -> Value {
+    Value::Array(vec![number(place.slot), number(place.position)])
 }
 
 fn write_documents(documents: &[Document], list: bool, out: &mut Vec<u8>) {
@@ -170,6 +215,10 @@ fn options_document(call: &Call) -> Document {
     }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
+        Request::Next { batch: Some(batch), .. }
+        | Request::Watch(Watch { batch: Some(batch), .. }) => {
+            document.insert("batch", number(*batch));
+        }
         Request::Update { options, .. } => add_update_options(options, &mut document),
         Request::Replace { upsert, .. } => add_upsert(upsert, &mut document),
         Request::Modify { action, options, .. } => {
@@ -217,10 +266,13 @@ fn add_index_options(index: &IndexSpec, document: &mut Document) {
 }
 
 fn add_search_options(search: &SearchOptions, document: &mut Document) {
-    let SearchOptions { sort, limit, skip, fields, count, explain, hint } = search;
+    let SearchOptions { sort, limit, skip, fields, count, explain, batch, hint } = search;
     add_sort(sort, document);
     if let Some(limit) = limit {
         document.insert("limit", number(*limit));
+    }
+    if let Some(batch) = batch {
+        document.insert("batch", number(*batch));
     }
     if *skip > 0 {
         document.insert("skip", number(*skip));

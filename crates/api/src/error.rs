@@ -4,6 +4,8 @@ use std::fmt;
 
 /// How the refusal of a node that does not lead begins; the leader's address follows.
 const NOT_LEADER: &str = "writes go to the leader, ";
+/// What stands before the cursor, at the end of the refusal of a long result.
+const GO_ON: &str = "; to get it in parts send [\"next\", cursor] with the cursor ";
 
 /// What went wrong, as a word that programs may branch on. Codes are never renamed or reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +34,12 @@ pub enum ErrorCode {
     TooLarge,
     /// The result does not fit the connection's frame.
     ResultTooLarge,
+    /// A condition of a batch does not hold; nothing of the batch was done.
+    ConditionFailed,
+    /// The cursor is not at this node, or not any more; the search must be made again.
+    CursorGone,
+    /// The changes asked for are not kept any more at this node.
+    Compacted,
     /// The reference was forgotten: whether its operation took effect can no longer be told.
     ForgottenReference,
     /// No quorum can be reached, the request had no effect; another member may do better.
@@ -56,7 +64,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in order of declaration.
-    pub const ALL: [ErrorCode; 22] = [
+    pub const ALL: [ErrorCode; 25] = [
         ErrorCode::BadRequest,
         ErrorCode::UnknownOperation,
         ErrorCode::UnknownOption,
@@ -69,6 +77,9 @@ impl ErrorCode {
         ErrorCode::Duplicate,
         ErrorCode::TooLarge,
         ErrorCode::ResultTooLarge,
+        ErrorCode::ConditionFailed,
+        ErrorCode::CursorGone,
+        ErrorCode::Compacted,
         ErrorCode::ForgottenReference,
         ErrorCode::Down,
         ErrorCode::Timeout,
@@ -96,6 +107,9 @@ impl ErrorCode {
             ErrorCode::Duplicate => "duplicate",
             ErrorCode::TooLarge => "too_large",
             ErrorCode::ResultTooLarge => "result_too_large",
+            ErrorCode::ConditionFailed => "condition_failed",
+            ErrorCode::CursorGone => "cursor_gone",
+            ErrorCode::Compacted => "compacted",
             ErrorCode::ForgottenReference => "forgotten_reference",
             ErrorCode::Down => "down",
             ErrorCode::Timeout => "timeout",
@@ -148,6 +162,32 @@ impl Error {
     /// The leader that such a refusal names.
     pub fn leader_address(&self) -> Option<&str> {
         (self.code == ErrorCode::NotLeader).then(|| self.message.strip_prefix(NOT_LEADER)).flatten()
+    }
+
+    /// The refusal of a result that does not fit an answer of `bytes_max` bytes, and is kept under `cursor`,
+    /// unless there was no room for it.
+    pub fn too_long_for_one_answer(bytes_max: usize, cursor: Option<&str>) -> Error {
+        let go_on = match cursor {
+            Some(cursor) => format!("{GO_ON}{cursor}"),
+            None => "; too many cursors are open at this node to keep it: ask for less with limit, skip and \
+                     fields, or close a cursor"
+                .to_owned(),
+        };
+        let message = format!("the result does not fit an answer of {bytes_max} bytes{go_on}");
+        Error::new(ErrorCode::ResultTooLarge, message)
+    }
+
+    /// The cursor under which the result is kept that such a refusal tells of.
+    pub fn cursor(&self) -> Option<&str> {
+        let is_it = self.code == ErrorCode::ResultTooLarge;
+        is_it.then(|| self.message.rsplit_once(GO_ON).map(|(_, cursor)| cursor)).flatten()
+    }
+
+    /// The same refusal, of the request at `position` of a batch.
+    #[must_use]
+    pub fn at_position(mut self, position: usize, name: &str) -> Error {
+        self.message = format!("batch: position {position} ({name}): {}", self.message);
+        self
     }
 
     /// Reads a reason as [`fmt::Display`] writes it; a reason without a known code is `internal`.

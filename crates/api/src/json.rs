@@ -31,6 +31,48 @@ pub fn to_string(value: &Value) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
+/// The length of the JSON text of a value, in bytes.
+pub fn length(value: &Value, scratch: &mut Vec<u8>) -> usize {
+    scratch.clear();
+    write_value(value, scratch);
+    scratch.len()
+}
+
+/// At least the length of the JSON text of a value, found without writing it.
+pub fn length_bound(value: &Value) -> usize {
+    /// No scalar but text and bytes takes more, with the object that extended JSON puts around it.
+    const SCALAR_BYTES: usize = 128;
+    /// The longest way of writing a byte of text.
+    const ESCAPED_BYTES: usize = 6;
+    match value {
+        Value::String(text) | Value::Symbol(text) | Value::JavaScriptCode(text) => {
+            SCALAR_BYTES + text.len() * ESCAPED_BYTES
+        }
+        Value::Array(items) => 2 + items.iter().map(|item| length_bound(item) + 1).sum::<usize>(),
+        Value::Document(document) => {
+            let field = |(name, value): (&String, &Value)| {
+                name.len() * ESCAPED_BYTES + 4 + length_bound(value)
+            };
+            2 + document.iter().map(field).sum::<usize>()
+        }
+        Value::Int32(_) | Value::Int64(_) | Value::Boolean(_) | Value::Null => 24,
+        Value::Binary(binary) => SCALAR_BYTES + binary.bytes.len() * 2,
+        Value::RegularExpression(regex) => {
+            SCALAR_BYTES
+                + (regex.pattern.to_string().len() + regex.options.to_string().len())
+                    * ESCAPED_BYTES
+        }
+        Value::JavaScriptCodeWithScope(code) => {
+            SCALAR_BYTES
+                + code.code.len() * ESCAPED_BYTES
+                + length_bound(&Value::Document(code.scope.clone()))
+        }
+        // A pointer's parts cannot be looked at; none is written by this program.
+        Value::DbPointer(_) => 1 << 40,
+        _ => SCALAR_BYTES,
+    }
+}
+
 /// How deeply documents and lists are nested in `value`: 0 for a scalar, 1 for a flat document.
 pub fn nesting(value: &Value) -> usize {
     match value {
@@ -40,9 +82,10 @@ pub fn nesting(value: &Value) -> usize {
     }
 }
 
-/// Levels of a request or a reply: its own list, a list of documents, and one more, so that a document
-/// that is too deep is named by its argument rather than by a position in the text.
-pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 3;
+/// Levels of a request or a reply: its own list, a list of documents, two for the lists of a batch (or the
+/// objects of a page), and one more, so that a document that is too deep is named by its argument rather than
+/// by a position in the text.
+pub(crate) const NESTING_OF_REQUEST: usize = NESTING_MAX + 5;
 
 pub(crate) use read::{parse_nested, type_name};
 

@@ -24,8 +24,8 @@ pub mod value;
 pub use error::{Error, ErrorCode};
 pub use reference::Reference;
 pub use request::{
-    Call, FaultSwitch, Level, MemberChange, ModifyAction, ModifyOptions, Options, Request,
-    SearchOptions, UpdateOptions, Upsert,
+    Call, Expectation, FaultSwitch, Level, MemberChange, ModifyAction, ModifyOptions, Options,
+    Place, Request, SearchOptions, Subject, UpdateOptions, Upsert, Watch,
 };
 pub use schema::{FieldSchema, FieldType, IndexKey, IndexSpec, Schema};
 pub use value::{Document, Value};

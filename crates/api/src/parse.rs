@@ -9,11 +9,13 @@
 //! position 0), what was expected and what was there.
 
 mod arguments;
+mod feeds;
 mod index;
 mod options;
 mod queries;
 mod schema;
 
+pub use feeds::parse_place;
 pub use index::parse_index_keys;
 pub use schema::{parse_schema, schema_document};
 
@@ -51,6 +53,15 @@ pub const OPERATIONS: &[Operation] = &[
         arguments: &["key", "value"],
     },
     Operation { name: "cas", aliases: &[], arguments: &["key", "expected", "value"] },
+    Operation { name: "batch", aliases: &[], arguments: &["requests"] },
+    Operation {
+        name: "expect",
+        aliases: &[],
+        arguments: &["key or collection", "value or query", "count?"],
+    },
+    Operation { name: "next", aliases: &[], arguments: &["cursor"] },
+    Operation { name: "close", aliases: &[], arguments: &["cursor"] },
+    Operation { name: "watch", aliases: &[], arguments: &["subject"] },
     Operation { name: "forget", aliases: &["borrar_ref"], arguments: &["reference"] },
     Operation { name: "status", aliases: &[], arguments: &[] },
     Operation { name: "members", aliases: &[], arguments: &[] },
@@ -60,12 +71,6 @@ pub const OPERATIONS: &[Operation] = &[
     Operation { name: "unreliable", aliases: &["no_fiable"], arguments: &["loss"] },
     Operation { name: "reliable", aliases: &["fiable"], arguments: &[] },
     Operation { name: "hello", aliases: &[], arguments: &["settings"] },
-];
-
-/// Operations that the specification names and this version lacks, with what is missing.
-const LATER: &[(&[&str], &str)] = &[
-    (&["batch"], "several writes as one step are not in this version yet; send them one by one"),
-    (&["watch"], "the change feed is not in this version yet; search again instead"),
 ];
 
 /// One operation of the native protocol.
@@ -108,7 +113,7 @@ impl Operation {
 /// # Errors
 /// [`ErrorCode::BadRequest`] for broken JSON, wrong arity or a wrong type;
 /// [`ErrorCode::UnknownOperation`]; [`ErrorCode::UnknownOption`]; [`ErrorCode::TooLarge`] for a name
-/// or key that is too long; [`ErrorCode::Unavailable`] for an operation of a later version.
+/// or key that is too long.
 pub fn parse_call(text: &[u8]) -> Result<Call, Error> {
     call_from_value(json::parse_nested(text, NESTING_OF_REQUEST, VALUES_MAX)?)
 }
@@ -118,6 +123,17 @@ pub fn parse_call(text: &[u8]) -> Result<Call, Error> {
 /// # Errors
 /// As [`parse_call`].
 pub fn call_from_value(request: Value) -> Result<Call, Error> {
+    let call = read_call(request)?;
+    if let Request::Expect(_) = call.request {
+        return Err(bad(
+            "expect is a condition of a batch: write it into one, [\"batch\", [[\"expect\", …], …]]",
+        ));
+    }
+    Ok(call)
+}
+
+/// Reads a request, or a condition of a batch.
+fn read_call(request: Value) -> Result<Call, Error> {
     let mut items = match request {
         Value::Array(items) => items.into_iter(),
         other => {
@@ -224,6 +240,11 @@ fn parse_operation(
             expected: arguments.value()?,
             value: arguments.value()?,
         },
+        "batch" => Request::Batch { requests: feeds::batch_members(arguments.list()?)? },
+        "expect" => feeds::expectation(&mut arguments)?,
+        "next" => Request::Next { cursor: arguments.cursor()?, batch: options.page_items()? },
+        "close" => Request::Close { cursor: arguments.cursor()? },
+        "watch" => feeds::watch(arguments.document()?, options.page_items()?)?,
         "forget" => {
             let text = arguments.text()?;
             Request::Forget { reference: Reference::parse(&text)? }
@@ -270,6 +291,7 @@ fn search_options(options: &mut OptionReader) -> Result<SearchOptions, Error> {
         fields: options.document("fields")?,
         count: options.boolean("count")?.unwrap_or(false),
         explain: options.boolean("explain")?.unwrap_or(false),
+        batch: options.page_items()?,
         hint: index::hint(options)?,
     })
 }
@@ -349,9 +371,6 @@ fn hello(settings: &Document) -> Result<Request, Error> {
 }
 
 fn unknown_operation(name: &str) -> Error {
-    if let Some((_, missing)) = LATER.iter().find(|(names, _)| names.contains(&name)) {
-        return Error::new(ErrorCode::Unavailable, format!("{name}: {missing}"));
-    }
     let known: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
     let shown: String = name.chars().take(60).collect();
     Error::new(

@@ -176,7 +176,10 @@ pub enum Request {
     },
     /// One more step of the oldest index that is being built. The leader itself proposes it; no client can
     /// ask for it. Answer: `null`.
-    BuildIndex,
+    BuildIndex {
+        /// Most documents to look at; the store has a bound of its own.
+        documents: u32,
+    },
     /// `["read", key]` (P1). Answer: the value; `null` or, by option, `""` where absent.
     Read {
         /// The key.
@@ -208,6 +211,30 @@ pub enum Request {
         /// The value to write.
         value: Value,
     },
+    /// `["batch", [request, …]]` (X1): several writes, and conditions, as one atomic step. Answer: the
+    /// list of their answers.
+    Batch {
+        /// Writes and conditions, in order: a later one sees what earlier ones did.
+        requests: Vec<Request>,
+    },
+    /// `["expect", …]` (X1): a condition within a batch, which does nothing if it does not hold. Answer:
+    /// `true`.
+    Expect(Expectation),
+    /// `["next", cursor]` (X2): the next part of a long result. Answer: as of a search with `batch`.
+    Next {
+        /// The cursor.
+        cursor: String,
+        /// Option `batch`: most documents of this part.
+        batch: Option<u64>,
+    },
+    /// `["close", cursor]` (X2): the rest of a long result is not wanted. Answer: whether there was one.
+    Close {
+        /// The cursor.
+        cursor: String,
+    },
+    /// `["watch", {…}]` (X1): the next part of a feed of changes. Answer: `{"events": […], "next":
+    /// [slot, position]}`.
+    Watch(Watch),
     /// `["forget", ref]` (P4): drops a reference's answer. Answer: whether it was there.
     Forget {
         /// The reference to drop.
@@ -231,6 +258,60 @@ pub enum Request {
         /// Bytes of the length field: 2 or 4.
         frame_length_bytes: u8,
     },
+}
+
+/// What must hold for a batch to be carried out (X1).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expectation {
+    /// `["expect", key, value]`: the key holds this value; `null`: none.
+    Value {
+        /// The key.
+        key: String,
+        /// The value that must be there.
+        value: Value,
+    },
+    /// `["expect", col, query, count]`: so many documents match.
+    Count {
+        /// The collection's name.
+        collection: String,
+        /// Which documents.
+        filter: Document,
+        /// How many there must be.
+        count: u64,
+    },
+}
+
+/// Which changes a watch asks for (X1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// What is watched.
+    pub subject: Subject,
+    /// Only changes whose document, as it is afterwards, matches; deletions always do.
+    pub filter: Option<Document>,
+    /// The first change wanted; none: the first one after now.
+    pub from: Option<Place>,
+    /// Option `batch`: most events of one answer.
+    pub batch: Option<u64>,
+}
+
+/// What a watch looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// `{"collection": name}`: the documents of a collection, and that it is created or destroyed.
+    Collection(String),
+    /// `{"key": key}`: one key.
+    Key(String),
+    /// `{"prefix": text}`: all keys that begin with it; all there are, if it is empty.
+    Prefix(String),
+}
+
+/// A place in the feed of changes: where to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The slot of the log.
+    pub slot: u64,
+    /// How many changes of that slot are behind.
+    pub position: u64,
 }
 
 /// A wish about who takes part (D16). A node is named by its identity or its address, as `["members"]` shows
@@ -315,6 +396,8 @@ pub struct SearchOptions {
     pub count: bool,
     /// `explain`: answer the plan and what it examined instead of the documents.
     pub explain: bool,
+    /// `batch`: answer at most so many documents at once, and a cursor for the rest.
+    pub batch: Option<u64>,
     /// `hint`: the index to use, by its name or its keys; `"_id_"`: the documents themselves, in the
     /// order of `_id`.
     pub hint: Option<Value>,
@@ -406,6 +489,12 @@ impl Request {
                     *new_id = Some(draw());
                 }
             }
+            // One level: a batch holds no batch.
+            Request::Batch { requests } => {
+                for request in requests {
+                    request.draw_ids(draw);
+                }
+            }
             _ => {}
         }
     }
@@ -424,11 +513,12 @@ impl Request {
                 | Request::Write { .. }
                 | Request::Swap { .. }
                 | Request::Cas { .. }
+                | Request::Batch { .. }
                 | Request::Forget { .. }
                 | Request::CreateIndex { .. }
                 | Request::DropIndex { .. }
                 | Request::Alter { .. }
-                | Request::BuildIndex
+                | Request::BuildIndex { .. }
         )
     }
 
@@ -450,11 +540,16 @@ impl Request {
             Request::CreateIndex { .. } => "create_index",
             Request::DropIndex { .. } => "drop_index",
             Request::Alter { .. } => "alter",
-            Request::BuildIndex => "build_index",
+            Request::BuildIndex { .. } => "build_index",
             Request::Read { .. } => "read",
             Request::Write { .. } => "write",
             Request::Swap { .. } => "swap",
             Request::Cas { .. } => "cas",
+            Request::Batch { .. } => "batch",
+            Request::Expect(_) => "expect",
+            Request::Next { .. } => "next",
+            Request::Close { .. } => "close",
+            Request::Watch(_) => "watch",
             Request::Forget { .. } => "forget",
             Request::Status { .. } => "status",
             Request::Members => "members",

@@ -3,9 +3,9 @@
 use api::encode::write_call;
 use api::parse::{OPERATIONS, parse_call, parse_schema, schema_document};
 use api::{
-    Call, Document, ErrorCode, FaultSwitch, FieldSchema, FieldType, IndexKey, IndexSpec, Level,
-    ModifyAction, ModifyOptions, Options, Reference, Request, Schema, SearchOptions, UpdateOptions,
-    Upsert, Value,
+    Call, Document, ErrorCode, Expectation, FaultSwitch, FieldSchema, FieldType, IndexKey,
+    IndexSpec, Level, ModifyAction, ModifyOptions, Options, Place, Reference, Request, Schema,
+    SearchOptions, Subject, UpdateOptions, Upsert, Value, Watch,
 };
 use proptest::prelude::*;
 
@@ -245,9 +245,45 @@ fn refusals_name_operation_position_expected_and_got() {
             "bad_request: unreliable: argument 1 (loss) must be a number from 0 to 1, got a number 1.5",
         ),
         (
-            r#"["watch"]"#,
-            "unavailable: watch: the change feed is not in this version yet; search \
-            again instead",
+            r#"["batch",[["write","k",1],["read","k"]]]"#,
+            "bad_request: batch: position 1 (read): a batch holds writes, and expect, only",
+        ),
+        (
+            r#"["batch",[["write","k"]]]"#,
+            "bad_request: batch: position 0 (write): write takes 2 arguments and at most one object \
+            of options, got 1; write [\"write\", key, value]",
+        ),
+        (
+            r#"["batch",[["write","k",1,{"ref":"c:1"}]]]"#,
+            "bad_request: batch: position 0 (write): the options ref, acked and timeout_ms belong to \
+            the batch, not to a request in it",
+        ),
+        (
+            r#"["batch",[["batch",[]]]]"#,
+            "bad_request: batch: position 0 (batch): a batch holds no batch; put its requests into \
+            this one",
+        ),
+        (r#"["batch",[]]"#, "bad_request: batch: the list of requests is empty"),
+        (
+            r#"["expect","k",1]"#,
+            "bad_request: expect is a condition of a batch: write it into one, [\"batch\", \
+            [[\"expect\", …], …]]",
+        ),
+        (
+            r#"["search","c",{},{"batch":0}]"#,
+            "bad_request: search: option batch must be 1 to 100000, got 0",
+        ),
+        (
+            r#"["watch",{"key":"k","prefix":"k"}]"#,
+            "bad_request: watch: name one of collection, key and prefix, not several",
+        ),
+        (
+            r#"["watch",{"key":"k","filter":{}}]"#,
+            "bad_request: watch: filter goes with collection only",
+        ),
+        (
+            r#"["watch",{"key":"k","from":-1}]"#,
+            "bad_request: watch: from must be a slot or [slot, position], from 0, got a number -1",
         ),
     ];
     for (text, expected) in cases {
@@ -352,16 +388,19 @@ fn any_search() -> impl Strategy<Value = SearchOptions> {
         prop::option::of(0u64..1_000_000),
         0u64..1000,
         prop::option::of(any_document()),
-        any::<(bool, bool, bool)>(),
+        (any::<(bool, bool, bool)>(), prop::option::of(1u64..=100_000)),
     )
-        .prop_map(|(sort, limit, skip, fields, (count, explain, hint))| SearchOptions {
-            sort: sort.into_iter().collect(),
-            limit,
-            skip,
-            fields,
-            count,
-            explain,
-            hint: hint.then(|| Value::String("a_1".into())),
+        .prop_map(|(sort, limit, skip, fields, ((count, explain, hint), batch))| {
+            SearchOptions {
+                sort: sort.into_iter().collect(),
+                limit,
+                skip,
+                fields,
+                count,
+                explain,
+                batch,
+                hint: hint.then(|| Value::String("a_1".into())),
+            }
         })
 }
 
@@ -410,6 +449,46 @@ fn any_modify_options() -> impl Strategy<Value = ModifyOptions> {
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
+    prop_oneof![any_plain_request(), any_feed_request()]
+}
+
+/// Batches, conditions in them, cursors, watches.
+fn any_feed_request() -> impl Strategy<Value = Request> {
+    let name = || "[a-zé]{1,10}";
+    let batch = || prop::option::of(1u64..=100_000);
+    let member = prop_oneof![
+        (name(), any_document())
+            .prop_map(|(key, value)| Request::Write { key, value: Value::Document(value) }),
+        (name(), any_document()).prop_map(|(collection, filter)| Request::Delete {
+            collection,
+            filter,
+            multi: true
+        }),
+        (name(), any::<i64>()).prop_map(|(key, value)| {
+            Request::Expect(Expectation::Value { key, value: Value::Int64(value) })
+        }),
+        (name(), any_document(), 0u64..1000).prop_map(|(collection, filter, count)| {
+            Request::Expect(Expectation::Count { collection, filter, count })
+        }),
+    ];
+    let place = (0u64..1 << 60, 0u64..1000).prop_map(|(slot, position)| Place { slot, position });
+    prop_oneof![
+        prop::collection::vec(member, 1..5).prop_map(|requests| Request::Batch { requests }),
+        (name(), batch()).prop_map(|(cursor, batch)| Request::Next { cursor, batch }),
+        name().prop_map(|cursor| Request::Close { cursor }),
+        (name(), 0..3, prop::option::of(any_document()), prop::option::of(place), batch())
+            .prop_map(|(name, kind, filter, from, batch)| {
+                let (subject, filter) = match kind {
+                    0 => (Subject::Collection(name), filter),
+                    1 => (Subject::Key(name), None),
+                    _ => (Subject::Prefix(name), None),
+                };
+                Request::Watch(Watch { subject, filter, from, batch })
+            }),
+    ]
+}
+
+fn any_plain_request() -> impl Strategy<Value = Request> {
     let name = || "[a-zé]{1,10}";
     let value = || any::<i64>().prop_map(Value::Int64);
     prop_oneof![

@@ -156,7 +156,15 @@ impl Client {
     /// # Errors
     /// The refusal of a node. When the time is over: [`ErrorCode::Timeout`] if the request may have
     /// taken effect, else the reason why no node took it, [`ErrorCode::Down`] for one.
-    pub async fn call(&self, mut call: Call) -> Result<Value, Error> {
+    pub async fn call(&self, call: Call) -> Result<Value, Error> {
+        self.call_somewhere(call).await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Client::call`], and says who answered.
+    pub(crate) async fn call_somewhere(
+        &self,
+        mut call: Call,
+    ) -> Result<(Value, Arc<Connection>), Error> {
         if matches!(call.request, Request::Hello { .. }) {
             return Err(Error::new(
                 ErrorCode::BadRequest,
@@ -199,7 +207,7 @@ impl Client {
         in_use: Option<&InUse>,
         deadline: Instant,
         attempts: &mut Attempts,
-    ) -> Option<Result<Value, Error>> {
+    ) -> Option<Result<(Value, Arc<Connection>), Error>> {
         let connection = match timeout_at(deadline, self.connection()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
@@ -244,7 +252,7 @@ impl Client {
                 attempts.note(1, named(&connection, &error));
                 None
             }
-            Ok(Ok(answer)) => Some(answer),
+            Ok(Ok(answer)) => Some(answer.map(|answer| (answer, connection))),
             Ok(Err(Trouble::NotSent(error))) => Some(Err(error)),
             Ok(Err(lost @ Trouble::Lost)) => {
                 attempts.may_have_effect = true;
@@ -345,6 +353,10 @@ impl Client {
         });
     }
 
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
     fn members(&self) -> MutexGuard<'_, Members> {
         self.shared.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -380,6 +392,6 @@ impl Attempts {
     }
 }
 
-fn named(connection: &Connection, error: &Error) -> Error {
+pub(crate) fn named(connection: &Connection, error: &Error) -> Error {
     Error::new(error.code, format!("{}: {}", connection.address, error.message))
 }

@@ -19,9 +19,13 @@
 mod backoff;
 mod client;
 mod connection;
+mod cursor;
 mod members;
 mod operations;
 mod references;
+mod watch;
 
 pub use client::{Client, Options};
+pub use cursor::Cursor;
 pub use operations::CasOutcome;
+pub use watch::{Event, Watch};

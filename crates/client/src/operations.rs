@@ -188,6 +188,18 @@ impl Client {
         number("delete", &self.request(Request::Delete { collection, filter, multi: true }).await?)
     }
 
+    /// Does several writes as one step, or none of them; returns their answers. [`Request::Expect`] is a
+    /// condition: the batch is refused if it does not hold, and so it is if a [`Request::Cas`] does not swap.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; [`ErrorCode::ConditionFailed`]. The message names the position.
+    pub async fn batch(&self, requests: Vec<Request>) -> Result<Vec<Value>, Error> {
+        match self.request(Request::Batch { requests }).await? {
+            Value::Array(answers) => Ok(answers),
+            other => Err(unexpected("batch", &other)),
+        }
+    }
+
     /// What the node that the client talks to says of itself.
     ///
     /// # Errors
@@ -214,7 +226,7 @@ fn number(operation: &str, answer: &Value) -> Result<u64, Error> {
     number.ok_or_else(|| unexpected(operation, answer))
 }
 
-fn unexpected(operation: &str, answer: &Value) -> Error {
+pub(crate) fn unexpected(operation: &str, answer: &Value) -> Error {
     let text: String = api::json::to_string(answer).chars().take(100).collect();
     Error::new(ErrorCode::Internal, format!("{operation}: the node gave an odd answer: {text}"))
 }

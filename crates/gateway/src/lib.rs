@@ -15,5 +15,5 @@ mod service;
 mod settings;
 
 pub use budget::UnfinishedBytes;
-pub use service::{Reply, ReplySink, Service};
+pub use service::{Origin, Reply, ReplySink, Service};
 pub use settings::{IdSource, Settings};

@@ -23,6 +23,21 @@ pub trait ReplySink: Send + Sync {
     fn deliver(&self, ticket: u64, answer: Result<Value, Error>);
 }
 
+/// Where a request came from, as far as it matters for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The connection: a number that no other connection of this process has. 0: none.
+    pub connection: u64,
+    /// Most bytes of JSON that the answer may have, `["ok",…]` included.
+    pub answer_bytes_max: usize,
+}
+
+impl Default for Origin {
+    fn default() -> Origin {
+        Origin { connection: 0, answer_bytes_max: api::limits::LONG_FRAME_BYTES_MAX }
+    }
+}
+
 /// The way back for the answer of one request.
 ///
 /// Dropped without an answer it answers [`ErrorCode::Timeout`]: the node went away, the request may
@@ -30,12 +45,25 @@ pub trait ReplySink: Send + Sync {
 pub struct Reply {
     sink: Option<Arc<dyn ReplySink>>,
     ticket: u64,
+    origin: Origin,
 }
 
 impl Reply {
     /// The way back to `sink` for the request `ticket`.
     pub fn new(sink: Arc<dyn ReplySink>, ticket: u64) -> Reply {
-        Reply { sink: Some(sink), ticket }
+        Reply { sink: Some(sink), ticket, origin: Origin::default() }
+    }
+
+    /// The same, knowing where the request came from.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Origin) -> Reply {
+        self.origin = origin;
+        self
+    }
+
+    /// Where the request came from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// A way back to one waiting caller: the answer comes out of the receiver.

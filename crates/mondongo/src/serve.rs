@@ -65,6 +65,10 @@ pub(crate) struct ServeArguments {
           value_parser = clap::value_parser!(u64).range(0..=1_048_576))]
     pub(crate) disk_reserve_mib: u64,
 
+    /// How long the rest of a long result waits to be asked for, before its cursor is gone
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_cursor_timeout)]
+    pub(crate) cursor_timeout: Duration,
+
     /// Listen where other machines can connect, though this version has neither TLS nor users
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -110,6 +114,16 @@ fn parse_evict_after(text: &str) -> Result<EvictAfter, String> {
         .map_err(|error| format!("{error}; write a time such as 90s, or never"))
 }
 
+fn parse_cursor_timeout(text: &str) -> Result<Duration, String> {
+    const RANGE: std::ops::RangeInclusive<Duration> =
+        Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+    match humantime::parse_duration(text) {
+        Ok(time) if RANGE.contains(&time) => Ok(time),
+        Ok(_) => Err("it may be 100ms to 24h".into()),
+        Err(error) => Err(format!("{error}; write a time such as 90s or 10m")),
+    }
+}
+
 /// Runs the subcommand until the node stops.
 pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     if let Err(message) = start_log() {
@@ -130,6 +144,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
         takeover_after: arguments.takeover_after,
         log_retain_bytes: arguments.log_retain_mib << 20,
         disk_reserve_bytes: arguments.disk_reserve_mib << 20,
+        cursor_timeout: arguments.cursor_timeout,
     };
     let (stopper, stop) = watch::channel(false);
     let watched = watch_signals(stopper.clone());

@@ -53,8 +53,9 @@ impl Replica {
         let lowest = self.writes.lowest_under_way(&self.config.session);
         let acked = lowest.unwrap_or(self.sequence);
         self.builds.step = Some((reference.clone(), self.now + STEP_TICKS));
+        let request = Request::BuildIndex { documents: self.config.build_step_documents };
         // A step needs no clock.
-        let command = Command { reference, acked, time_ms: 0, request: Request::BuildIndex };
+        let command = Command { reference, acked, time_ms: 0, request };
         let command = Bytes::from(command.encode());
         self.paxos.step(paxos::Input::Propose { id: ProposalId(FORWARDED), command });
     }

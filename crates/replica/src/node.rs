@@ -46,6 +46,8 @@ pub struct Config {
     pub log_retain_bytes: u64,
     /// About how many bytes one chunk of a snapshot takes.
     pub snapshot_chunk_bytes: usize,
+    /// Documents that one step of an index build looks at; between two steps other entries are applied.
+    pub build_step_documents: u32,
     /// A safety line switched off, so that a test can show that it is needed. `None` in every node that holds
     /// data.
     pub planted: Option<PlantedBug>,
@@ -84,6 +86,7 @@ impl Config {
             down_ticks: 100,
             log_retain_bytes: 256 << 20,
             snapshot_chunk_bytes: 1 << 20,
+            build_step_documents: 500,
             planted: None,
         }
     }

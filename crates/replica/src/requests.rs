@@ -47,7 +47,9 @@ impl Replica {
             return Err(Error::new(ErrorCode::Busy, message));
         }
         let is_write = call.request.is_write();
-        let local = !is_write && self.reads_locally(call);
+        // Who watches is to go on where something may happen.
+        let is_watch = matches!(call.request, Request::Watch(_));
+        let local = !is_write && !is_watch && self.reads_locally(call);
         let is_vouched =
             matches!(&call.request, Request::Member(MemberChange::Lead { node: Some(_) }));
         if self.is_down() && !local && !is_vouched {
@@ -77,7 +79,14 @@ impl Replica {
 
     /// Whether the answer is what this node's store says: asked for, or all there is under the passive policy.
     fn reads_locally(&self, call: &Call) -> bool {
-        call.options.level == Level::Local || self.policy() == Policy::Passive
+        let is_here = match &call.request {
+            // What was opened at this node.
+            Request::Next { .. } | Request::Close { .. } => true,
+            // It waits for what is applied; where it begins now, now must not be long ago.
+            Request::Watch(watch) => watch.from.is_some(),
+            _ => call.options.level == Level::Local,
+        };
+        is_here || self.policy() == Policy::Passive
     }
 
     /// No leader has been known for a while.

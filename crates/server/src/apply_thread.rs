@@ -3,12 +3,14 @@
 //! Its queue is bounded in bytes by the event loop (see [`Backlog`]).
 
 use crate::backlog::Backlog;
+use crate::cursors::Cursors;
 use crate::error::ServerError;
 use crate::inbox::{Alarm, Inbox};
 use crate::queue::{Queue, Taken};
 use crate::readers::SharedReader;
 use crate::snapshot_thread::ReadyStore;
 use crate::stores::Stores;
+use crate::watch_thread::Watches;
 use api::{Document, Value};
 use paxos::Slot;
 use replica::{Effect, RequestId};
@@ -38,6 +40,8 @@ pub(crate) type Decided = (Slot, Effect);
 pub(crate) enum ApplyJob {
     /// Apply these.
     Entries(Vec<Decided>),
+    /// The log was cut up to this slot.
+    LogWasCut(Slot),
     /// Use the snapshot that is ready as the store from here on.
     Switch,
     /// Answer this status with the content hash in it.
@@ -63,6 +67,8 @@ pub(crate) struct ApplyThread {
     pub(crate) queue: Arc<Queue<ApplyJob>>,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) cursors: Arc<Cursors>,
+    pub(crate) watches: Arc<Watches>,
 }
 
 impl ApplyThread {
@@ -116,6 +122,7 @@ impl Worker {
             match job {
                 ApplyJob::Entries(more) if entries.is_empty() => entries = more,
                 ApplyJob::Entries(mut more) => entries.append(&mut more),
+                ApplyJob::LogWasCut(upto) => self.thread.store.log_was_cut(upto.0),
                 ApplyJob::Switch => {
                     self.apply_all(&entries)?;
                     entries.clear();
@@ -155,6 +162,7 @@ impl Worker {
         let bytes = batch.iter().map(cost_bytes).sum();
         self.unpersisted_bytes += bytes;
         self.thread.backlog.subtract(bytes);
+        self.thread.watches.applied(batch);
         self.thread.inbox.put(|mail| match &mut mail.applied {
             Some((slot, earlier)) => {
                 *slot = through;
@@ -175,8 +183,11 @@ impl Worker {
             let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
             stores.switch().map_err(io)?
         };
-        self.thread.reader.replace(store.reader());
+        let cursors = &self.thread.cursors;
+        // They see rows of the store that goes.
+        self.thread.reader.replace(store.reader(), || cursors.clear());
         drop(std::mem::replace(&mut self.thread.store, store));
+        self.thread.watches.switched();
         if let Err(error) = std::fs::remove_dir_all(&old) {
             // The next start does it.
             tracing::warn!(path = %old.display(), %error, "a store that was replaced cannot be removed");

@@ -28,6 +28,7 @@ mod address;
 mod apply_thread;
 mod backlog;
 mod connections;
+mod cursors;
 mod diverged;
 mod error;
 mod faults;
@@ -51,6 +52,7 @@ mod service;
 mod snapshot_thread;
 mod stores;
 mod ticks;
+mod watch_thread;
 
 #[cfg(feature = "fuzzing")]
 pub use peer::fuzzing;

@@ -5,6 +5,7 @@
 //! known to this node alone.
 
 use crate::connections::{Connections, Count};
+use crate::cursors::{self, Cursors};
 use crate::error::ServerError;
 use crate::faults::Faults;
 use crate::folder::{Folder, Identity, Stage};
@@ -15,8 +16,9 @@ use crate::peer::Incoming;
 use crate::process::raise_file_limit;
 use crate::run::{Startup, Stop, now_ms, stopped};
 use crate::service::NodeService;
+use crate::watch_thread::Watches;
 use api::{Call, Error, ErrorCode, Level, Request, Value};
-use gateway::{Reply, Service};
+use gateway::{Origin, Reply, Service};
 use paxos::{Membership, Policy, Standing};
 use std::io;
 use std::path::PathBuf;
@@ -185,14 +187,22 @@ async fn run_alone(
         takeover_after: std::time::Duration::from_millis(500),
         log_retain_bytes: 256 << 20,
         disk_reserve_bytes: 64 << 20,
+        cursor_timeout: cursors::TIMEOUT_DEFAULT,
         fault_injection: false,
     };
+    let watches = Arc::new(Watches::new());
+    let cursors = Arc::new(Cursors::new("local".into(), options.cursor_timeout));
     let identity = Arc::new(OnceLock::new());
     let inbox = Arc::new(Inbox::default());
     let faults = Arc::new(Faults::new(false));
     let (closing, closed) = watch::channel(false);
     let connections = Arc::new(Connections {
-        service: NodeService { inbox: Arc::clone(&inbox), faults: Arc::clone(&faults) },
+        service: NodeService {
+            inbox: Arc::clone(&inbox),
+            faults: Arc::clone(&faults),
+            cursors: Arc::clone(&cursors),
+            watches: Arc::clone(&watches),
+        },
         settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
         incoming: Incoming::new(
             Arc::clone(&identity),
@@ -210,7 +220,17 @@ async fn run_alone(
             tokio::spawn(Arc::clone(&accepting).serve_local(stream));
         }
     });
-    let mut startup = Startup { options: &options, folder, address, inbox, stop, identity, faults };
+    let mut startup = Startup {
+        options: &options,
+        folder,
+        address,
+        inbox,
+        stop,
+        identity,
+        faults,
+        cursors,
+        watches,
+    };
     let ended = startup.run(&connections, &closing, || serving(dialer)).await;
     accept.abort();
     ended
@@ -250,6 +270,7 @@ impl ReadOnly<'_> {
         let opened = opening.open().map_err(|source| ServerError::Start { path, source })?;
         let service = ReadOnlyService(Arc::new(Shown {
             reader: opened.store.reader(),
+            cursors: Cursors::new("local".into(), cursors::TIMEOUT_DEFAULT),
             identity: self.identity,
             membership: opened.durable.membership.1,
             reason: self.reason.clone(),
@@ -284,6 +305,7 @@ struct ReadOnlyService(Arc<Shown>);
 
 struct Shown {
     reader: Reader<FjallEngine>,
+    cursors: Cursors,
     identity: Identity,
     membership: Membership,
     reason: String,
@@ -291,12 +313,13 @@ struct Shown {
 
 impl Service for ReadOnlyService {
     fn start(&self, call: Call, reply: Reply) {
-        reply.send(self.0.answer(&call));
+        let origin = reply.origin();
+        reply.send(self.0.answer(&call, origin));
     }
 }
 
 impl Shown {
-    fn answer(&self, call: &Call) -> Result<Value, Error> {
+    fn answer(&self, call: &Call, origin: Origin) -> Result<Value, Error> {
         let refused = |message: String| Err(Error::new(ErrorCode::Unavailable, message));
         let reason = &self.reason;
         match &call.request {
@@ -311,8 +334,14 @@ impl Shown {
                 "{}: there is no server that could do it; serve the folder and connect to that",
                 call.request.name()
             )),
+            Request::Watch(_) => refused(
+                "watch: nothing changes in this folder without a server; serve it and connect to that"
+                    .into(),
+            ),
             request
-                if call.options.level != Level::Local && self.identity.policy == Policy::Paxos =>
+                if call.options.level != Level::Local
+                    && self.identity.policy == Policy::Paxos
+                    && !matches!(request, Request::Next { .. } | Request::Close { .. }) =>
             {
                 refused(format!(
                     "{}: only this node can be asked what it knows (level=local): {reason}",
@@ -320,7 +349,7 @@ impl Shown {
                 ))
             }
             request => {
-                let answer = self.reader.query(request);
+                let answer = self.cursors.answer(&self.reader, request, origin);
                 answer
                     .unwrap_or_else(|fatal| Err(Error::new(ErrorCode::Internal, fatal.to_string())))
             }

@@ -10,7 +10,7 @@ use crate::queue::{Queue, Taken};
 use paxos::{Entry, NodeId, PersistId, Record, Slot};
 use replica::{Journal, JournalError};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use wal::{FolderDisk, Spare};
@@ -45,6 +45,17 @@ pub(crate) enum LogJob {
         upto: Slot,
         /// Most bytes of them.
         bytes_max: usize,
+    },
+    /// Read entries for those who watch, or tell that they are cut up to a slot.
+    Tell {
+        /// The first slot, which is applied.
+        from: Slot,
+        /// The last slot.
+        upto: Slot,
+        /// Most bytes of them.
+        bytes_max: usize,
+        /// Where they go.
+        answer: mpsc::Sender<Result<Vec<Entry>, Slot>>,
     },
     /// Cut the entries up to this slot.
     Cut(Slot),
@@ -127,7 +138,7 @@ impl Worker {
     fn carry_out(&mut self, jobs: Vec<LogJob>) -> Result<(), JournalError> {
         let mut last = None;
         let (mut cut, mut diverged) = (None, None);
-        let mut fetches = Vec::new();
+        let (mut fetches, mut tells) = (Vec::new(), Vec::new());
         for job in jobs {
             match job {
                 LogJob::Persist { id, records } => {
@@ -136,6 +147,9 @@ impl Worker {
                 }
                 LogJob::Fetch { to, from, upto, bytes_max } => {
                     fetches.push((to, from, upto, bytes_max));
+                }
+                LogJob::Tell { from, upto, bytes_max, answer } => {
+                    tells.push((from, upto, bytes_max, answer));
                 }
                 LogJob::Cut(upto) => cut = Some(upto),
                 LogJob::Keep { slot, entry } => self.keep(&[(slot, entry)]),
@@ -154,6 +168,15 @@ impl Worker {
         }
         if let Some(from) = diverged {
             self.leave_group(from)?;
+        }
+        for (from, upto, bytes_max, answer) in tells {
+            let floor = self.thread.journal.floor();
+            let told = match from <= floor {
+                true => Err(floor),
+                false => Ok(self.thread.journal.entries(from, upto, bytes_max)?),
+            };
+            // Who asked may have given up.
+            let _ = answer.send(told);
         }
         for (to, from, upto, bytes_max) in fetches {
             if from <= self.thread.journal.floor() {

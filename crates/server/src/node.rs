@@ -13,6 +13,7 @@ use crate::room::Room;
 use crate::service::Asked;
 use crate::snapshot_thread::SnapshotJob;
 use crate::ticks::Ticks;
+use crate::watch_thread::{Watches, Watching};
 use api::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use api::{Error, ErrorCode, Request, Value};
 use bytes::Bytes;
@@ -39,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) apply: Arc<Queue<ApplyJob>>,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) readers: Arc<Queue<Query>>,
+    pub(crate) watches: Arc<Watches>,
     pub(crate) snapshots: Arc<Queue<SnapshotJob>>,
     /// The folder, for the hint where the members are and to see how full the disk is.
     pub(crate) folder: PathBuf,
@@ -246,9 +248,17 @@ impl Node {
                 let status = self.replica.status_document();
                 self.apply.push(ApplyJob::Hash { id, status });
             }
+            Output::Query { id, request: Request::Watch(watch) } => {
+                if let Some(waiting) = self.under_way.requests.get(&id) {
+                    let answer_bytes_max = waiting.reply.origin().answer_bytes_max;
+                    let deadline = waiting.deadline;
+                    self.watches.begin(Watching { id, watch, deadline, answer_bytes_max });
+                }
+            }
             Output::Query { id, request } => {
                 if let Some(waiting) = self.under_way.requests.get(&id) {
-                    queries.push(Query { id, request, deadline: waiting.deadline });
+                    let (deadline, origin) = (waiting.deadline, waiting.reply.origin());
+                    queries.push(Query { id, request, deadline, origin });
                 }
             }
             Output::Reply { id, answer } => self.answer(id, answer),
@@ -263,7 +273,10 @@ impl Node {
                 self.snapshots.push(SnapshotJob::Read { to, slot, cursor, bytes_max });
             }
             Output::DropSnapshot { slot } => self.snapshots.push(SnapshotJob::Drop { slot }),
-            Output::Cut { upto } => self.log.push(LogJob::Cut(upto)),
+            Output::Cut { upto } => {
+                self.log.push(LogJob::Cut(upto));
+                self.apply.push(ApplyJob::LogWasCut(upto));
+            }
             Output::Overwritten { slot, entry } => self.log.push(LogJob::Keep { slot, entry }),
             Output::Diverged { from } => self.log.push(LogJob::Diverged(from)),
             Output::Removed => {

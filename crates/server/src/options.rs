@@ -29,6 +29,8 @@ pub struct Options {
     pub log_retain_bytes: u64,
     /// Room on the disk below which the node takes no writes.
     pub disk_reserve_bytes: u64,
+    /// How long the rest of a long result waits to be asked for.
+    pub cursor_timeout: Duration,
     /// Whether clients may turn faults of this node on and off (spec P5).
     pub fault_injection: bool,
 }

@@ -2,10 +2,12 @@
 //!
 //! Their queue is bounded by the number of requests under way, which the event loop limits.
 
+use crate::cursors::Cursors;
 use crate::error::ServerError;
 use crate::inbox::{Alarm, Inbox};
 use crate::queue::{Queue, Taken};
 use api::{Error, ErrorCode, Request};
+use gateway::Origin;
 use replica::RequestId;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -25,6 +27,8 @@ pub(crate) struct Query {
     pub(crate) request: Request,
     /// When nobody waits for it any more.
     pub(crate) deadline: Instant,
+    /// Whence it came.
+    pub(crate) origin: Origin,
 }
 
 /// The way to the store in use, which a snapshot may replace.
@@ -41,9 +45,12 @@ impl SharedReader {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets later queries go to another store; returns when the earlier ones are answered.
-    pub(crate) fn replace(&self, reader: Reader<FjallEngine>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    /// Lets later queries go to another store; returns when the earlier ones are answered. `while_nobody_reads`
+    /// is called in between.
+    pub(crate) fn replace(&self, reader: Reader<FjallEngine>, while_nobody_reads: impl FnOnce()) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        while_nobody_reads();
+        *current = reader;
     }
 }
 
@@ -52,6 +59,7 @@ pub(crate) struct Readers {
     pub(crate) path: PathBuf,
     pub(crate) queue: Arc<Queue<Query>>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) cursors: Arc<Cursors>,
 }
 
 impl Readers {
@@ -75,7 +83,15 @@ impl Readers {
     }
 
     fn run(&self) {
-        while let Taken::Items(queries) = self.queue.take(QUERIES_MAX, None) {
+        loop {
+            let queries = match self.queue.take(QUERIES_MAX, self.cursors.wait()) {
+                Taken::Items(queries) => queries,
+                Taken::Nothing => {
+                    self.cursors.expire(Instant::now());
+                    continue;
+                }
+                Taken::Closed => return,
+            };
             let mut answers = Vec::with_capacity(queries.len());
             for query in queries {
                 if Instant::now() >= query.deadline {
@@ -83,7 +99,10 @@ impl Readers {
                     answers.push((query.id, Err(Error::new(ErrorCode::Timeout, message))));
                     continue;
                 }
-                let answer = self.reader.lock().query(&query.request);
+                // Held while a cursor is read, too: its rows are those of the store in use.
+                let reader = self.reader.lock();
+                let answer = self.cursors.answer(&reader, &query.request, query.origin);
+                drop(reader);
                 match answer {
                     Ok(answer) => answers.push((query.id, answer)),
                     Err(source) => {

@@ -4,6 +4,7 @@ use crate::address::{check, check_reachable, resolve_listen};
 use crate::apply_thread::ApplyThread;
 use crate::backlog::Backlog;
 use crate::connections::{Connections, Count};
+use crate::cursors::Cursors;
 use crate::diverged::DivergedFile;
 use crate::error::ServerError;
 use crate::faults::Faults;
@@ -23,6 +24,7 @@ use crate::room::Room;
 use crate::service::NodeService;
 use crate::snapshot_thread::{ReadyStore, SnapshotThread};
 use crate::ticks::TICK;
+use crate::watch_thread::{WatchThread, Watches};
 use paxos::{NodeId, Policy};
 use replica::{Config, Replica};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -82,12 +84,20 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         let identity = Arc::new(OnceLock::new());
         let inbox = Arc::new(Inbox::default());
         let faults = Arc::new(Faults::new(options.fault_injection));
+        let start = format!("{:016x}", random_number()?);
+        let watches = Arc::new(Watches::new());
+        let cursors = Arc::new(Cursors::new(start, options.cursor_timeout));
         if options.fault_injection {
             tracing::warn!("clients may turn faults of this node on and off (--fault-injection)");
         }
         let (closing, closed) = watch::channel(false);
         let connections = Arc::new(Connections {
-            service: NodeService { inbox: Arc::clone(&inbox), faults: Arc::clone(&faults) },
+            service: NodeService {
+                inbox: Arc::clone(&inbox),
+                faults: Arc::clone(&faults),
+                cursors: Arc::clone(&cursors),
+                watches: Arc::clone(&watches),
+            },
             settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
             incoming: Incoming::new(
                 Arc::clone(&identity),
@@ -101,7 +111,8 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         for listener in listeners {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }
-        let mut startup = Startup { options, folder, address, inbox, stop, identity, faults };
+        let mut startup =
+            Startup { options, folder, address, inbox, stop, identity, faults, cursors, watches };
         let ended = startup.run(&connections, &closing, || {}).await;
         startup.settle(ended)
     });
@@ -118,6 +129,8 @@ pub(crate) struct Startup<'a> {
     pub(crate) stop: Stop,
     pub(crate) identity: Arc<OnceLock<Identity>>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) cursors: Arc<Cursors>,
+    pub(crate) watches: Arc<Watches>,
 }
 
 /// The working threads of a node, and how to end them.
@@ -126,6 +139,7 @@ struct Threads {
     apply: JoinHandle<()>,
     snapshot: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
+    watch: JoinHandle<()>,
 }
 
 impl Startup<'_> {
@@ -209,6 +223,7 @@ impl Startup<'_> {
                 tracing::info!("stopping");
                 self.inbox.put(|mail| mail.hands_over = true);
                 closing.send_replace(true);
+                self.watches.stop();
                 let quiet = async {
                     // Whatever is not done in its time is left.
                     let _ = tokio::time::timeout(
@@ -239,6 +254,7 @@ impl Startup<'_> {
         }
         log.close();
         apply.close();
+        self.watches.close();
         readers.close();
         snapshots.close();
         threads.join();
@@ -394,6 +410,7 @@ impl Startup<'_> {
             apply: Arc::new(Queue::new()),
             backlog: Arc::clone(&backlog),
             readers: Arc::new(Queue::new()),
+            watches: Arc::clone(&self.watches),
             snapshots: Arc::new(Queue::new()),
             folder: self.folder.path().to_path_buf(),
             room: Room::new(self.options.disk_reserve_bytes),
@@ -411,6 +428,14 @@ impl Startup<'_> {
             reader: reader.clone(),
             path: path.clone(),
             queue: Arc::clone(&node.readers),
+            inbox: Arc::clone(inbox),
+            cursors: Arc::clone(&self.cursors),
+        };
+        let watch = WatchThread {
+            watches: Arc::clone(&self.watches),
+            reader: reader.clone(),
+            log: Arc::clone(&node.log),
+            path: path.clone(),
             inbox: Arc::clone(inbox),
         };
         let snapshot = SnapshotThread {
@@ -438,12 +463,15 @@ impl Startup<'_> {
             queue: Arc::clone(&node.apply),
             backlog,
             inbox: Arc::clone(inbox),
+            cursors: Arc::clone(&self.cursors),
+            watches: Arc::clone(&self.watches),
         };
         let threads = Threads {
             log: log.spawn()?,
             apply: apply.spawn()?,
             snapshot: snapshot.spawn()?,
             readers: readers.spawn()?,
+            watch: watch.spawn()?,
         };
         Ok((node, threads))
     }
@@ -452,7 +480,9 @@ impl Startup<'_> {
 impl Threads {
     /// Waits for all of them to finish; their queues are closed.
     fn join(self) {
-        for thread in self.readers.into_iter().chain([self.snapshot, self.log, self.apply]) {
+        for thread in
+            self.readers.into_iter().chain([self.watch, self.snapshot, self.log, self.apply])
+        {
             // A thread that ended by a panic has reported it.
             let _ = thread.join();
         }

@@ -1,8 +1,10 @@
 //! The node as the gateway sees it.
 
+use crate::cursors::Cursors;
 use crate::faults::Faults;
 use crate::inbox::Inbox;
-use api::{Call, Document, Error, ModifyAction, Request, Value};
+use crate::watch_thread::Watches;
+use api::{Call, Document, Error, Expectation, ModifyAction, Request, Value, Watch};
 use gateway::{Reply, ReplySink, Service};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +22,8 @@ pub(crate) struct Asked {
 pub(crate) struct NodeService {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) cursors: Arc<Cursors>,
+    pub(crate) watches: Arc<Watches>,
 }
 
 impl Service for NodeService {
@@ -28,8 +32,10 @@ impl Service for NodeService {
             // Not through the inbox: a node that is cut off must still be told to listen.
             Request::Fault(switch) => return reply.send(self.faults.switch(switch)),
             Request::Status { .. } => Reply::new(
-                Arc::new(WithFaults {
+                Arc::new(OwnStatus {
                     faults: Arc::clone(&self.faults),
+                    cursors: Arc::clone(&self.cursors),
+                    watches: Arc::clone(&self.watches),
                     reply: Mutex::new(Some(reply)),
                 }),
                 0,
@@ -41,16 +47,20 @@ impl Service for NodeService {
     }
 }
 
-/// Adds the faults to a node's status on its way out.
-struct WithFaults {
+/// Adds to a node's status, on its way out, what the replica does not know of.
+struct OwnStatus {
     faults: Arc<Faults>,
+    cursors: Arc<Cursors>,
+    watches: Arc<Watches>,
     reply: Mutex<Option<Reply>>,
 }
 
-impl ReplySink for WithFaults {
+impl ReplySink for OwnStatus {
     fn deliver(&self, _ticket: u64, mut answer: Result<Value, Error>) {
         if let Ok(Value::Document(status)) = &mut answer {
             self.faults.describe(status);
+            self.cursors.describe(status);
+            self.watches.describe(status);
         }
         let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reply) = reply {
@@ -65,6 +75,10 @@ const VALUE_BYTES: usize = 48;
 /// About how much memory a request takes while it is under way.
 fn request_bytes(request: &Request) -> usize {
     let of = match request {
+        Request::Batch { requests } => requests.iter().map(request_bytes).sum(),
+        Request::Expect(Expectation::Value { value, .. }) => value_bytes(value),
+        Request::Expect(Expectation::Count { filter, .. }) => document_bytes(filter),
+        Request::Watch(Watch { filter: Some(filter), .. }) => document_bytes(filter),
         Request::Insert { documents, .. } => documents.iter().map(document_bytes).sum(),
         Request::Search { filter, .. }
         | Request::Delete { filter, .. }

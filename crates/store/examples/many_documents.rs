@@ -1,9 +1,10 @@
 //! Many documents in one collection with two indexes, and what that costs as it grows:
-//! `cargo run --release -p store --example many_documents -- [documents] [folder]`.
+//! `cargo run --release -p store --example many_documents -- [documents] [folder] [stop]`.
 //!
 //! Documents of about 250 bytes, in random order of `_id`, 100 insert commands per apply batch, the engine
 //! synced every 50,000. One line for each twentieth part of them; then point reads, searches and counts by
-//! index, opening, and the build of a third index step by step.
+//! index, opening, and the build of a third index step by step. A folder that is named is kept, and a load
+//! that was broken off goes on; `stop` ends it after so many documents of all.
 
 use api::{
     FieldSchema, FieldType, IndexKey, IndexSpec, Reference, Request, Schema, SearchOptions, Value,
@@ -26,18 +27,19 @@ type Anything<T> = Result<T, Box<dyn std::error::Error>>;
 fn main() -> Anything<()> {
     let mut arguments = std::env::args().skip(1);
     let documents: u64 = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
-    let folder = arguments.next().map_or_else(
-        || std::env::temp_dir().join(format!("mondongo-many-{}", std::process::id())),
-        PathBuf::from,
-    );
-    let measured = measure(&folder, documents);
-    std::fs::remove_dir_all(&folder)?;
-    measured
+    let Some(folder) = arguments.next() else {
+        let folder = std::env::temp_dir().join(format!("mondongo-many-{}", std::process::id()));
+        let measured = measure(&folder, documents, documents);
+        std::fs::remove_dir_all(&folder)?;
+        return measured;
+    };
+    let stop = arguments.next().map_or(Ok(documents), |text| text.parse())?;
+    measure(&PathBuf::from(folder), documents, stop)
 }
 
-fn measure(folder: &Path, documents: u64) -> Anything<()> {
+fn measure(folder: &Path, documents: u64, stop: u64) -> Anything<()> {
     let mut store = Store::open(FjallEngine::open(folder, FjallOptions::default())?)?;
-    load(&mut store, documents)?;
+    load(&mut store, documents, stop)?;
     println!("disk: {} MB", store.engine().disk_bytes()? / 1_000_000);
     println!("memory: {}", memory());
     drop(store);
@@ -46,13 +48,16 @@ fn measure(folder: &Path, documents: u64) -> Anything<()> {
     let mut store = Store::open(FjallEngine::open(folder, FjallOptions::default())?)?;
     println!("open: {:.2} s", begun.elapsed().as_secs_f64());
     let reader = store.reader();
-    let at = |number| scatter(number) % documents;
+    let loaded = store.applied_slot() - 1;
+    println!("{loaded} documents");
+    let at = |number| shuffled(scatter(number) % loaded, documents);
     time("one document by _id", |number| search(&reader, doc! { "_id": id(at(number)) }, 1))?;
     time("one document by index", |number| {
         search(&reader, doc! { "email": email(at(number)) }, 1)
     })?;
     time("10 documents of one value by index", |number| {
-        search(&reader, doc! { "group": group(at(number)) }, GROUP)
+        let found = doc! { "group": group(at(number)) };
+        query(&reader, found, SearchOptions::default()).map(|_| ())
     })?;
     time("100 documents of a range by index, sorted", |number| {
         let options = SearchOptions {
@@ -127,17 +132,20 @@ fn apply(store: &mut Store<FjallEngine>, requests: Vec<Request>) -> Anything<Vec
     }
 }
 
-fn load(store: &mut Store<FjallEngine>, documents: u64) -> Anything<()> {
+fn load(store: &mut Store<FjallEngine>, documents: u64, stop: u64) -> Anything<()> {
     let indexed =
         |name: &str| FieldSchema { index: true, ..FieldSchema::new(name, FieldType::Any) };
     let schema = Schema { fields: vec![indexed("email"), indexed("group")] };
-    apply(store, vec![Request::Create { collection: COLLECTION.to_owned(), schema }])?;
+    if store.applied_slot() == 0 {
+        apply(store, vec![Request::Create { collection: COLLECTION.to_owned(), schema }])?;
+    }
+    let loaded = store.applied_slot() - 1;
     let window = (documents / WINDOWS).max(BATCH);
     let (mut batches, mut syncs) = (Vec::new(), Vec::new());
     println!("documents | per second | batch p50 | p99 | slowest | slowest sync | disk | memory");
-    for first in (0..documents).step_by(BATCH as usize) {
+    for first in (loaded..stop).step_by(BATCH as usize) {
         // Neither `_id` nor the values of the indexes come in order.
-        let numbers = first..documents.min(first + BATCH);
+        let numbers = first..stop.min(first + BATCH);
         let requests = numbers.map(|number| insert(shuffled(number, documents))).collect();
         let begun = Instant::now();
         apply(store, requests)?;
@@ -236,7 +244,7 @@ fn build(store: &mut Store<FjallEngine>) -> Anything<()> {
         if outcomes.iter().all(|outcome| !outcome.is_building) {
             break;
         }
-        request = Request::BuildIndex;
+        request = Request::BuildIndex { documents: 1000 };
     }
     println!(
         "a third index: {:.1} s in {} steps, p50 {}, p99 {}, slowest {}",

@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, Collection, read_position};
 use crate::documents::{self, Writing};
 use crate::engine::{Direction, View};
 use crate::failure::{Failure, Fatal, Outcome, bad_request};
+use crate::feed::{self, ChangeRows};
 use crate::index::{Index, IndexState};
 use crate::keys;
 use crate::overlay::Overlay;
@@ -34,6 +35,7 @@ pub(crate) struct State {
     /// Collections and numbers of indexes that are being built, with the collection's name.
     pub(crate) building: BTreeMap<(u32, u16), String>,
     pub(crate) references: References,
+    pub(crate) change_rows: ChangeRows,
     pub(crate) group: Option<Group>,
 }
 
@@ -83,19 +85,24 @@ impl<V: View> Applying<'_, V> {
                 validate::check_key(key)?;
                 pairs::compare_and_set(self.overlay, key, expected, value)
             }
+            Request::Batch { requests } => self.batch(requests),
+            Request::Expect(expectation) => self.expect(expectation),
             Request::Forget { reference } => self.state.references.forget(self.overlay, reference),
             Request::CreateIndex { collection, index } => self.create_index(collection, index),
             Request::DropIndex { collection, name } => self.drop_index(collection, name),
             Request::Alter { collection, add, drop, check } => {
                 self.alter(collection, add, drop, *check)
             }
-            Request::BuildIndex => self.build_index(),
+            Request::BuildIndex { documents } => self.build_index(*documents),
             Request::Describe { .. }
             | Request::Search { .. }
             | Request::Count { .. }
             | Request::Distinct { .. }
             | Request::Aggregate { .. }
             | Request::Read { .. }
+            | Request::Next { .. }
+            | Request::Close { .. }
+            | Request::Watch(_)
             | Request::Status { .. }
             | Request::Members
             | Request::Member(_)
@@ -299,14 +306,23 @@ fn describe_index(
             description.insert("documents_done", position.documents as i64);
         }
         IndexState::Failed(reason) => {
-            description.insert("reason", reason.clone());
+            description.insert("reason", reason.to_string());
         }
     }
     Ok(Value::Document(description))
 }
 
-impl State {
-    pub(crate) fn load(view: &impl View, meta: crate::store::Meta) -> Result<State, Fatal> {
+/// What is known of collections in memory.
+pub(crate) struct Collections {
+    pub(crate) catalog: Catalog,
+    pub(crate) counts: BTreeMap<u32, u64>,
+    pub(crate) destroyed: BTreeSet<u32>,
+    pub(crate) dropped: BTreeSet<(u32, u16)>,
+    pub(crate) building: BTreeMap<(u32, u16), String>,
+}
+
+impl Collections {
+    pub(crate) fn load(view: &impl View) -> Result<Collections, Fatal> {
         let catalog = Catalog::load(view)?;
         let mut counts = BTreeMap::new();
         for collection in catalog.collections.values() {
@@ -328,6 +344,14 @@ impl State {
             dropped.insert(named.ok_or_else(|| Fatal::Damaged(format!("row {key:02x?}")))?);
         }
         let building = catalog.collections.values().flat_map(|one| building(one)).collect();
+        Ok(Collections { catalog, counts, destroyed, dropped, building })
+    }
+}
+
+impl State {
+    pub(crate) fn load(view: &impl View, meta: crate::store::Meta) -> Result<State, Fatal> {
+        let Collections { catalog, counts, destroyed, dropped, building } =
+            Collections::load(view)?;
         Ok(State {
             applied_slot: meta.applied_slot,
             catalog_version: meta.catalog_version,
@@ -338,6 +362,7 @@ impl State {
             dropped,
             building,
             references: References::load(view)?,
+            change_rows: ChangeRows::load(view)?,
             group: Group::read(view)?,
         })
     }
@@ -353,6 +378,7 @@ pub(crate) fn read_count(view: &impl View, collection: u32) -> Result<u64, Fatal
 
 /// Checks what must hold between the rows of all collections.
 pub(crate) fn verify(view: &impl View, state: &State) -> Result<(), Fatal> {
+    feed::verify(view, state.change_rows)?;
     for collection in state.catalog.collections.values() {
         let count = documents::verify(view, collection, &state.dropped)?;
         if read_count(view, collection.number)? != count {

@@ -19,8 +19,10 @@ use bson::doc;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Most documents that one step of a build looks at.
+/// Most documents that one step of a build looks at, whatever its entry says.
 pub const BUILD_STEP_DOCUMENTS: usize = 1000;
+/// Documents that the entry looks at which makes the index: few enough, and it is ready at once.
+pub const BUILD_FIRST_DOCUMENTS: usize = 100;
 /// Bytes of documents after which a step ends.
 pub const BUILD_STEP_BYTES: usize = 4 << 20;
 
@@ -33,6 +35,21 @@ struct Step {
 
 impl<V: View> Applying<'_, V> {
     pub(crate) fn create_index(&mut self, name: &str, spec: &IndexSpec) -> Outcome<Value> {
+        let before = self.state.catalog.collections.get(name).cloned();
+        let (dropped, building) = (self.state.dropped.clone(), self.state.building.clone());
+        let version = self.state.catalog_version;
+        let made = self.make_index(name, spec);
+        if made.is_err()
+            && let Some(before) = before
+        {
+            self.state.catalog.collections.insert(name.to_owned(), before);
+            (self.state.dropped, self.state.building) = (dropped, building);
+            self.state.catalog_version = version;
+        }
+        made
+    }
+
+    fn make_index(&mut self, name: &str, spec: &IndexSpec) -> Outcome<Value> {
         index::check(spec)?;
         let collection = Arc::clone(self.state.catalog.get(name)?);
         if let Some(same) = collection.indexes.iter().find(|index| index.spec == *spec) {
@@ -41,12 +58,14 @@ impl<V: View> Applying<'_, V> {
         let mut collection = (*collection).clone();
         let number = self.add_index(&mut collection, spec.clone(), false)?;
         self.set_collection(collection);
-        if self.state.building.contains_key(&(self.state.catalog.get(name)?.number, number)) {
-            self.step(name, number)?;
-        }
+        self.step(name, number, first_documents())?;
         let collection = self.state.catalog.get(name)?;
         let index = collection.indexes.iter().find(|index| index.number == number);
-        Ok(index.map_or(Value::Null, answer))
+        match index.map(|index| &index.state) {
+            // Not even begun: the entry is refused as a whole.
+            Some(IndexState::Failed(reason)) => Err(reason.clone().into()),
+            _ => Ok(index.map_or(Value::Null, answer)),
+        }
     }
 
     pub(crate) fn drop_index(&mut self, name: &str, index: &str) -> Outcome<Value> {
@@ -68,10 +87,11 @@ impl<V: View> Applying<'_, V> {
     }
 
     /// One more step of the oldest build.
-    pub(crate) fn build_index(&mut self) -> Outcome<Value> {
+    pub(crate) fn build_index(&mut self, documents: u32) -> Outcome<Value> {
+        let documents = (documents as usize).clamp(1, BUILD_STEP_DOCUMENTS);
         let oldest = self.state.building.iter().next();
         if let Some(((_, number), name)) = oldest.map(|(at, name)| (*at, name.clone())) {
-            self.step(&name, number)?;
+            self.step(&name, number, documents)?;
         }
         Ok(Value::Null)
     }
@@ -142,14 +162,14 @@ impl<V: View> Applying<'_, V> {
     }
 
     /// Takes the next documents into an index that is being built.
-    fn step(&mut self, name: &str, number: u16) -> Outcome<()> {
+    fn step(&mut self, name: &str, number: u16, documents_max: usize) -> Outcome<()> {
         let collection = Arc::clone(self.state.catalog.get(name)?);
         let Some(place) = collection.indexes.iter().position(|index| index.number == number) else {
             return Ok(());
         };
         let index = &collection.indexes[place];
         let IndexState::Building(position) = &index.state else { return Ok(()) };
-        let step = self.read_step(collection.number, position)?;
+        let step = self.read_step(collection.number, position, documents_max)?;
         let mut position = position.clone();
         let mut writing = self.writing(&collection);
         let mut failed = None;
@@ -160,7 +180,7 @@ impl<V: View> Applying<'_, V> {
             match added {
                 Ok(()) => {}
                 Err(Failure::Rejected(error)) => {
-                    failed = Some(error.message);
+                    failed = Some(error);
                     break;
                 }
                 Err(fatal) => return Err(fatal),
@@ -197,7 +217,12 @@ impl<V: View> Applying<'_, V> {
         Ok(())
     }
 
-    fn read_step(&self, collection: u32, position: &Position) -> Result<Step, Failure> {
+    fn read_step(
+        &self,
+        collection: u32,
+        position: &Position,
+        documents_max: usize,
+    ) -> Result<Step, Failure> {
         let prefix = keys::documents(collection);
         let (start, end) = keys::prefix_range(&prefix);
         // The smallest key behind the last one.
@@ -207,7 +232,7 @@ impl<V: View> Applying<'_, V> {
         let mut bytes = 0;
         for row in self.overlay.range(&from, &end, Direction::Forward) {
             let (key, value) = row?;
-            if documents.len() == step_documents() || bytes >= BUILD_STEP_BYTES {
+            if documents.len() == documents_max || bytes >= BUILD_STEP_BYTES {
                 return Ok(Step { documents, is_last: false });
             }
             bytes += value.len();
@@ -234,20 +259,20 @@ impl<V: View> Applying<'_, V> {
 }
 
 #[cfg(feature = "planted-bugs")]
-fn step_documents() -> usize {
-    crate::STEP_DOCUMENTS.get()
+fn first_documents() -> usize {
+    crate::FIRST_DOCUMENTS.get()
 }
 
 #[cfg(not(feature = "planted-bugs"))]
-fn step_documents() -> usize {
-    BUILD_STEP_DOCUMENTS
+fn first_documents() -> usize {
+    BUILD_FIRST_DOCUMENTS
 }
 
 /// What making an index answers.
 fn answer(index: &Index) -> Value {
     let mut answer = doc! { "name": index.name(), "state": state_word(index) };
     if let IndexState::Failed(reason) = &index.state {
-        answer.insert("reason", reason.clone());
+        answer.insert("reason", reason.to_string());
     }
     Value::Document(answer)
 }

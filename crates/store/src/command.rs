@@ -4,7 +4,7 @@
 mod changes;
 
 use crate::codec::{Reader, Writer};
-use api::{FieldSchema, FieldType, IndexKey, IndexSpec, Reference, Request, Schema};
+use api::{Expectation, FieldSchema, FieldType, IndexKey, IndexSpec, Reference, Request, Schema};
 
 /// The first byte of every command.
 pub const COMMAND_VERSION: u8 = 1;
@@ -48,6 +48,9 @@ mod operation {
     pub(super) const DROP_INDEX: u8 = 21;
     pub(super) const ALTER: u8 = 22;
     pub(super) const BUILD_INDEX: u8 = 23;
+    pub(super) const BATCH: u8 = 30;
+    pub(super) const EXPECT_VALUE: u8 = 31;
+    pub(super) const EXPECT_COUNT: u8 = 32;
     /// A request that is no write: it is refused when it is applied.
     pub(super) const REFUSED: u8 = 255;
 }
@@ -191,19 +194,63 @@ fn write_request(writer: &mut Writer, request: &Request) {
             }
             writer.byte(u8::from(*check));
         }
-        Request::BuildIndex => writer.byte(operation::BUILD_INDEX),
+        Request::BuildIndex { documents } => {
+            writer.byte(operation::BUILD_INDEX);
+            writer.number(u64::from(*documents));
+        }
+        Request::Batch { requests } => {
+            writer.byte(operation::BATCH);
+            writer.number(requests.len() as u64);
+            for request in requests {
+                write_request(writer, request);
+            }
+        }
+        Request::Expect(Expectation::Value { key, value }) => {
+            writer.byte(operation::EXPECT_VALUE);
+            writer.string(key);
+            writer.value(value);
+        }
+        Request::Expect(Expectation::Count { collection, filter, count }) => {
+            writer.byte(operation::EXPECT_COUNT);
+            writer.string(collection);
+            writer.document(filter);
+            writer.number(*count);
+        }
         Request::Describe { .. }
         | Request::Search { .. }
         | Request::Count { .. }
         | Request::Distinct { .. }
         | Request::Aggregate { .. }
         | Request::Read { .. }
+        | Request::Next { .. }
+        | Request::Close { .. }
+        | Request::Watch(_)
         | Request::Status { .. }
         | Request::Members
         | Request::Member(_)
         | Request::Fault(_)
         | Request::Hello { .. } => writer.byte(operation::REFUSED),
     }
+}
+
+/// The bytes that a request takes in a command.
+pub(crate) fn request_bytes(request: &Request) -> usize {
+    let mut writer = Writer::default();
+    write_request(&mut writer, request);
+    writer.0.len()
+}
+
+/// A batch stands alone or not at all: no batch in a batch is read, so the recursion has two levels.
+fn read_batch(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    let count = reader.count("a number of requests")?;
+    let mut requests = Vec::new();
+    for _ in 0..count {
+        if reader.rest().first() == Some(&operation::BATCH) {
+            return Err(reader.error("a request that is no batch"));
+        }
+        requests.push(read_request(reader)?);
+    }
+    Ok(Request::Batch { requests })
 }
 
 fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
@@ -275,7 +322,21 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
             let check = reader.flag("whether documents are checked")?;
             Request::Alter { collection, add, drop, check }
         }
-        operation::BUILD_INDEX => Request::BuildIndex,
+        operation::BATCH => read_batch(reader)?,
+        operation::EXPECT_VALUE => Request::Expect(Expectation::Value {
+            key: reader.string(KEY)?,
+            value: reader.value(VALUE)?,
+        }),
+        operation::EXPECT_COUNT => Request::Expect(Expectation::Count {
+            collection: reader.string(COLLECTION)?,
+            filter: reader.document(FILTER)?,
+            count: reader.number("a number of documents")?,
+        }),
+        operation::BUILD_INDEX => {
+            let documents = u32::try_from(reader.number("a number of documents")?);
+            let documents = documents.map_err(|_| reader.error("a number of documents"))?;
+            Request::BuildIndex { documents }
+        }
         operation::REFUSED => Request::Status { hash: false },
         _ => return Err(reader.error("a known operation")),
     })

@@ -29,7 +29,7 @@ pub(crate) enum IndexState {
     /// The documents up to the position have theirs, and no others have any.
     Building(Position),
     /// It could not be built, for this reason. It has no entries and is of no use but to be dropped.
-    Failed(String),
+    Failed(Error),
 }
 
 /// How far a build is.
@@ -259,7 +259,8 @@ impl Index {
             IndexState::Building(_) => writer.byte(1),
             IndexState::Failed(reason) => {
                 writer.byte(2);
-                writer.string(reason);
+                writer.string(reason.code.as_str());
+                writer.string(&reason.message);
             }
         }
     }
@@ -278,7 +279,12 @@ impl Index {
         index.state = match reader.byte("the state of the index")? {
             0 => IndexState::Ready,
             1 => IndexState::Building(Position::default()),
-            2 => IndexState::Failed(reader.string("why the build failed")?),
+            2 => {
+                let code = reader.string("an error code")?;
+                let code = ErrorCode::parse(&code);
+                let code = code.ok_or_else(|| reader.error("a known error code"))?;
+                IndexState::Failed(Error::new(code, reader.string("why the build failed")?))
+            }
             _ => return Err(reader.error("a known state of the index")),
         };
         Ok(index)

@@ -33,6 +33,10 @@ pub(crate) mod family {
     pub(crate) const REFERENCE: u8 = 0x30;
     /// Client → mark below which its references are forgotten.
     pub(crate) const CLIENT: u8 = 0x31;
+    /// Slot, position → a change that the entry of the slot does not tell itself.
+    pub(crate) const CHANGE: u8 = 0x40;
+    /// How much there is of changes.
+    pub(crate) const CHANGES: u8 = 0x41;
 }
 
 /// Behind every byte string that begins with the same key.
@@ -131,6 +135,19 @@ pub(crate) fn client(client: &str) -> Vec<u8> {
     let mut key = vec![family::CLIENT];
     key.extend_from_slice(client.as_bytes());
     key
+}
+
+pub(crate) fn change(slot: u64, position: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(17);
+    key.push(family::CHANGE);
+    key.extend_from_slice(&slot.to_be_bytes());
+    key.extend_from_slice(&position.to_be_bytes());
+    key
+}
+
+/// How much there is of changes.
+pub(crate) fn change_rows() -> Vec<u8> {
+    vec![family::CHANGES]
 }
 
 /// The bounds of a whole family.

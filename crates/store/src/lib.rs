@@ -13,10 +13,13 @@
 //! | `command` | the log entry's payload |
 //! | `validate` | what can be refused before it costs a log entry |
 //! | `store`, `apply` | entries to effects and answers |
+//! | `batch` | several writes as one |
 //! | `changes`, `documents`, `schema` | changes to documents and their index entries |
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
 //! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
+//! | `feed`, `interest` | what each entry changed, and who asks for it |
+//! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
 //! | `engine` | the ordered map below: on disk, and in memory for the simulator |
@@ -31,6 +34,7 @@ pub mod keys;
 
 mod alter;
 mod apply;
+mod batch;
 mod bounds;
 mod builds;
 mod catalog;
@@ -39,9 +43,12 @@ mod codec;
 mod command;
 mod documents;
 mod failure;
+mod feed;
 mod implied;
 mod index;
+mod interest;
 mod overlay;
+mod pages;
 mod pairs;
 mod plan;
 mod reader;
@@ -54,7 +61,7 @@ mod store;
 mod validate;
 
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
-pub use builds::{BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
+pub use builds::{BUILD_FIRST_DOCUMENTS, BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
 pub use command::{COMMAND_VERSION, Command, DecodeError};
 pub use documents::ID_KEY_BYTES_MAX;
 pub use engine::{
@@ -62,8 +69,11 @@ pub use engine::{
     View,
 };
 pub use failure::Fatal;
+pub use feed::{CHANGE_ROWS_BYTES_MAX, Change, Feed};
 pub use index::{INDEX_ENTRIES_BYTES_MAX, INDEX_KEY_BYTES_MAX};
-pub use reader::Reader;
+pub use interest::Interest;
+pub use pages::{PAGES_KEY_BYTES_MAX, Page, PageLimits, PageStart, Pages};
+pub use reader::{Found, Reader};
 pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
 pub use snapshot::{Chunk, Cursor, Import, ImportError, Progress, SNAPSHOT_VERSION, Snapshot};
 pub use store::{ContentHash, Effect, Entry, FORMAT_VERSION, Outcome, Store};
@@ -85,6 +95,10 @@ pub enum PlantedBug {
     ChunkChainIgnored,
     /// An update leaves the index entries of old values.
     OldIndexEntriesStay,
+    /// What a refused batch did before its refusal stays.
+    BatchStays,
+    /// That an insert or a write was refused or repeated is not noted for those who follow the store.
+    RefusalsLookDone,
     /// A write does not maintain an index that is being built, wherever the build is.
     BuildForgetsWrites,
     /// Two tests on a field with lists narrow one another.
@@ -98,14 +112,14 @@ pub enum PlantedBug {
 #[cfg(feature = "planted-bugs")]
 std::thread_local! {
     static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
-    static STEP_DOCUMENTS: std::cell::Cell<usize> =
-        const { std::cell::Cell::new(BUILD_STEP_DOCUMENTS) };
+    static FIRST_DOCUMENTS: std::cell::Cell<usize> =
+        const { std::cell::Cell::new(BUILD_FIRST_DOCUMENTS) };
 }
 
-/// Another bound of the steps that this thread's stores take in builds, for tests.
+/// Another number of documents that an index takes in when it is made in this thread, for tests.
 #[cfg(feature = "planted-bugs")]
-pub fn set_build_step_in_thread(documents: usize) {
-    STEP_DOCUMENTS.set(documents);
+pub fn set_first_documents_in_thread(documents: usize) {
+    FIRST_DOCUMENTS.set(documents);
 }
 
 /// Plants a bug in whatever this thread does, where no store is at hand: in plans and keys.

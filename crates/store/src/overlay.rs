@@ -3,7 +3,7 @@
 use crate::engine::{Batch, Direction, EngineError, Row, Rows, View};
 use bytes::Bytes;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::ops::Bound;
 
@@ -14,6 +14,8 @@ pub(crate) struct Overlay<V> {
     changes: BTreeMap<Vec<u8>, Change>,
     /// What each changed key held before, in order of change, since the last savepoint.
     undo: Vec<(Vec<u8>, Option<Change>)>,
+    /// Bytes of rows put since the last savepoint, whether or not they stayed.
+    written_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -37,12 +39,18 @@ impl Change {
 
 impl<V: View> Overlay<V> {
     pub(crate) fn new(base: V) -> Overlay<V> {
-        Overlay { base, changes: BTreeMap::new(), undo: Vec::new() }
+        Overlay { base, changes: BTreeMap::new(), undo: Vec::new(), written_bytes: 0 }
     }
 
     /// Everything from here on can be taken back by [`Overlay::roll_back`].
     pub(crate) fn savepoint(&mut self) {
         self.undo.clear();
+        self.written_bytes = 0;
+    }
+
+    /// Bytes of rows put since the last savepoint, each time they were put.
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.written_bytes
     }
 
     /// Takes back everything since the last savepoint.
@@ -76,6 +84,36 @@ impl<V: View> Overlay<V> {
         }
     }
 
+    /// The keys changed since the last savepoint, in the order of the changes; some of them repeatedly.
+    pub(crate) fn changed_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.undo.iter().map(|(key, _)| &key[..])
+    }
+
+    /// What a changed key holds now, if it was put.
+    pub(crate) fn put_value(&self, key: &[u8]) -> Option<Bytes> {
+        self.changes.get(key).and_then(Change::value)
+    }
+
+    /// The keys changed since the last savepoint that are wanted, each once, in the order of their first changes,
+    /// with what they held at the savepoint.
+    pub(crate) fn changed_from(
+        &self,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<(&[u8], Option<Bytes>)>, EngineError> {
+        let mut seen = BTreeSet::new();
+        let mut changed = Vec::new();
+        for (key, before) in &self.undo {
+            if is_wanted(key) && seen.insert(&key[..]) {
+                let before = match before {
+                    Some(before) => before.value(),
+                    None => self.base.get(key)?,
+                };
+                changed.push((&key[..], before));
+            }
+        }
+        Ok(changed)
+    }
+
     pub(crate) fn into_batch(self) -> Batch {
         let changes = self.changes.into_iter().map(|(key, change)| (key, change.value())).collect();
         Batch { changes }
@@ -87,6 +125,9 @@ impl<V: View> Overlay<V> {
     }
 
     fn set(&mut self, key: Vec<u8>, change: Change) {
+        if let Change::Put { value, .. } = &change {
+            self.written_bytes += key.len() + value.len();
+        }
         let before = self.changes.insert(key.clone(), change);
         self.undo.push((key, before));
     }

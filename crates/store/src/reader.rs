@@ -4,12 +4,14 @@ use crate::apply::describe;
 use crate::catalog::Catalog;
 use crate::engine::{Engine, Snapshots, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
+use crate::feed::Feed;
+use crate::pages::Pages;
 use crate::pairs;
 use crate::search::Search;
 use crate::snapshot::Snapshot;
 use crate::store::{Meta, Shared};
 use crate::validate;
-use api::{Document, Error, Request, SearchOptions, Value};
+use api::{Document, Error, ErrorCode, Request, SearchOptions, Value, json};
 use query::{Distinct, Pipeline};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +54,56 @@ impl<E: Engine> Reader<E> {
         split(self.run(request))
     }
 
+    /// As [`Reader::query`], but a list that does not fit `bytes_max` bytes of JSON comes as pages, and so does
+    /// what a search with `batch` finds. They show the same moment.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query_within(
+        &self,
+        request: &Request,
+        bytes_max: usize,
+    ) -> Result<Result<Found<ViewOf<E>>, Error>, Fatal> {
+        split(self.run_within(request, bytes_max))
+    }
+
+    fn run_within(&self, request: &Request, bytes_max: usize) -> Result<Found<ViewOf<E>>, Failure> {
+        let view = self.snapshots.view();
+        if let Request::Search { collection, filter, search } = request {
+            let pages = |options: &SearchOptions| {
+                let collection = Arc::clone(self.catalog(&view)?.get(collection)?);
+                Pages::search(view.clone(), collection, filter, options)
+            };
+            if search.batch.is_some() {
+                return Ok(Found::Pages(pages(search)?));
+            }
+            let found = match self.run_at(&view, request) {
+                Ok(Value::Array(items)) if !fits(&items, bytes_max) => None,
+                // One that cannot be read in parts either says so itself.
+                Err(Failure::Rejected(error)) if error.code == ErrorCode::ResultTooLarge => None,
+                found => Some(found?),
+            };
+            return Ok(match found {
+                Some(found) => Found::Whole(found),
+                None => Found::TooLong(pages(search)?),
+            });
+        }
+        Ok(match self.run_at(&view, request)? {
+            Value::Array(items) if !fits(&items, bytes_max) => {
+                Found::TooLong(Pages::list(view, items))
+            }
+            whole => Found::Whole(whole),
+        })
+    }
+
+    /// The changes of entries up to this moment.
+    ///
+    /// # Errors
+    /// This node's trouble.
+    pub fn feed(&self) -> Result<Feed<ViewOf<E>>, Fatal> {
+        Feed::new(self.snapshots.view())
+    }
+
     /// The rows of this moment, to be sent to somebody who is too far behind. While it lives, the
     /// engine keeps what it sees.
     ///
@@ -62,31 +114,37 @@ impl<E: Engine> Reader<E> {
     }
 
     fn run(&self, request: &Request) -> Result<Value, Failure> {
-        let view = self.snapshots.view();
+        if let Request::Search { search: SearchOptions { batch: Some(_), .. }, .. } = request {
+            return Err(bad_request("search: batch needs a node that keeps cursors").into());
+        }
+        self.run_at(&self.snapshots.view(), request)
+    }
+
+    fn run_at(&self, view: &ViewOf<E>, request: &Request) -> Result<Value, Failure> {
         match request {
             Request::Read { key, empty_if_absent } => {
                 validate::check_key(key)?;
-                match pairs::read(&view, key)? {
+                match pairs::read(view, key)? {
                     Value::Null if *empty_if_absent => Ok(Value::String(String::new())),
                     value => Ok(value),
                 }
             }
             Request::Search { collection, filter, search } => {
                 let search = Search::parse(filter, search)?;
-                let catalog = self.catalog(&view)?;
-                search.run(&view, catalog.get(collection)?)
+                let catalog = self.catalog(view)?;
+                search.run(view, catalog.get(collection)?)
             }
             Request::Count { collection, filter } => {
                 let options = SearchOptions { count: true, ..SearchOptions::default() };
                 let search = Search::parse(filter, &options)?;
-                search.run(&view, self.catalog(&view)?.get(collection)?)
+                search.run(view, self.catalog(view)?.get(collection)?)
             }
             Request::Distinct { collection, field, filter } => {
                 let options = SearchOptions::default();
                 let search = Search::parse(filter, &options)?;
                 let mut distinct = Distinct::new(field)?;
-                let catalog = self.catalog(&view)?;
-                search.for_each(&view, catalog.get(collection)?, &mut |document| {
+                let catalog = self.catalog(view)?;
+                search.for_each(view, catalog.get(collection)?, &mut |document| {
                     distinct.push(&document)?;
                     Ok(true)
                 })?;
@@ -96,24 +154,23 @@ impl<E: Engine> Reader<E> {
                 let pipeline = Pipeline::parse(pipeline)?;
                 let options = prefix_options(&pipeline);
                 let search = Search::parse(&pipeline.prefix().filter, &options)?;
-                let catalog = self.catalog(&view)?;
+                let catalog = self.catalog(view)?;
                 let mut run = pipeline.run_after_prefix();
-                search.for_each(&view, catalog.get(collection)?, &mut |document| {
-                    run.push(document)
-                })?;
+                search
+                    .for_each(view, catalog.get(collection)?, &mut |document| run.push(document))?;
                 let documents = run.finish()?.into_iter().map(Value::Document);
                 Ok(Value::Array(documents.collect()))
             }
             Request::Describe { collection: Some(name) } => {
-                let catalog = self.catalog(&view)?;
+                let catalog = self.catalog(view)?;
                 let collection = catalog.get(name)?;
-                Ok(describe(&view, collection)?)
+                Ok(describe(view, collection)?)
             }
             Request::Describe { collection: None } => {
-                let catalog = self.catalog(&view)?;
+                let catalog = self.catalog(view)?;
                 let mut all = Document::new();
                 for (name, collection) in &catalog.collections {
-                    all.insert(name.clone(), describe(&view, collection)?);
+                    all.insert(name.clone(), describe(view, collection)?);
                 }
                 Ok(Value::Document(all))
             }
@@ -135,6 +192,29 @@ impl<E: Engine> Reader<E> {
         }
         Ok(catalog)
     }
+}
+
+/// What a query came to.
+pub enum Found<V> {
+    /// The whole answer.
+    Whole(Value),
+    /// Pages, which the request asked for.
+    Pages(Pages<V>),
+    /// A list that is too long for one answer.
+    TooLong(Pages<V>),
+}
+
+/// Whether the JSON text of a list has at most `bytes_max` bytes.
+fn fits(items: &[Value], bytes_max: usize) -> bool {
+    let bound: usize = items.iter().map(|item| json::length_bound(item) + 1).sum();
+    if bound + 2 <= bytes_max {
+        return true;
+    }
+    let (mut scratch, mut bytes) = (Vec::new(), 2);
+    items.iter().all(|item| {
+        bytes += json::length(item, &mut scratch) + 1;
+        bytes <= bytes_max
+    })
 }
 
 /// What the first stages of a pipeline ask for, so that an index can answer it.

@@ -38,6 +38,15 @@ pub(crate) struct Hit {
     row: Option<Bytes>,
 }
 
+/// Where a scan stands: it can go on behind it, at the same view and by the same plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    /// Which of the plan's ranges, counted in the order in which they are read.
+    range: usize,
+    /// The row's key.
+    key: Bytes,
+}
+
 /// One reading of one plan.
 pub(crate) struct Scan<'s, V> {
     pub(crate) view: &'s V,
@@ -53,17 +62,34 @@ impl<V: View> Scan<'_, V> {
         examined: &mut Examined,
         each: &mut dyn FnMut(Hit, &mut Examined) -> Outcome<bool>,
     ) -> Outcome<()> {
+        self.keys_behind(None, examined, &mut |hit, _, examined| each(hit, examined))
+    }
+
+    fn keys_behind(
+        &self,
+        behind: Option<&Spot>,
+        examined: &mut Examined,
+        each: &mut dyn FnMut(Hit, Spot, &mut Examined) -> Outcome<bool>,
+    ) -> Outcome<()> {
         let Plan { index, ranges, backward, .. } = self.plan;
         let prefix = match index {
             None => keys::documents(self.collection.number),
             Some(index) => keys::index(self.collection.number, index.number),
         };
         let direction = if *backward { Direction::Backward } else { Direction::Forward };
-        for position in 0..ranges.len() {
+        for range in behind.map_or(0, |spot| spot.range)..ranges.len() {
+            let position = range;
             let position = if *backward { ranges.len() - 1 - position } else { position };
             let (from, to) = &ranges[position];
-            let from = [&prefix[..], from].concat();
-            let to = [&prefix[..], to].concat();
+            let mut from = [&prefix[..], from].concat();
+            let mut to = [&prefix[..], to].concat();
+            if let Some(spot) = behind.filter(|spot| spot.range == range) {
+                match direction {
+                    // The smallest key behind it.
+                    Direction::Forward => from = [&spot.key[..], &[0]].concat(),
+                    Direction::Backward => to = spot.key.to_vec(),
+                }
+            }
             for row in self.view.range(&from, &to, direction) {
                 let (key, value) = row?;
                 examined.keys += 1;
@@ -72,7 +98,7 @@ impl<V: View> Scan<'_, V> {
                     Some(index) => self.index_hit(index, &key.slice(prefix.len()..), &value)?,
                 };
                 if let Some(hit) = hit
-                    && !each(hit, examined)?
+                    && !each(hit, Spot { range, key }, examined)?
                 {
                     return Ok(());
                 }
@@ -95,6 +121,22 @@ impl<V: View> Scan<'_, V> {
                 return Ok(true);
             }
             each(found, run)
+        })
+    }
+
+    /// As [`Scan::documents`], for the documents behind a spot.
+    pub(crate) fn documents_behind(
+        &self,
+        behind: Option<&Spot>,
+        each: &mut dyn FnMut(Found, Spot) -> Outcome<bool>,
+    ) -> Outcome<()> {
+        self.keys_behind(behind, &mut Examined::default(), &mut |hit, spot, examined| {
+            let entry = hit.entry.clone();
+            let found = self.fetch(hit, examined)?;
+            if !self.filter.check(&found.document)? || self.is_repeated(&entry, &found.document)? {
+                return Ok(true);
+            }
+            each(found, spot)
         })
     }
 

@@ -259,10 +259,9 @@ impl<'a> Search<'a> {
         let mut size = Size::default();
         let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
         scan.documents(examined, &mut |found, _| {
-            let ranks =
-                self.sort.iter().map(|(path, backward)| Rank::of(&found.document, path, *backward));
+            let ranks = self.ranks(&found.document);
             size.add(&found)?;
-            heap.push(Ranked { ranks: ranks.collect(), backward, found });
+            heap.push(Ranked { ranks, backward, found });
             if heap.len() > most
                 && let Some(last) = heap.pop()
             {
@@ -272,6 +271,55 @@ impl<'a> Search<'a> {
         })?;
         let sorted = heap.into_sorted_vec().into_iter().map(|ranked| ranked.found);
         Ok(sorted.skip(usize::try_from(self.options.skip).unwrap_or(usize::MAX)).collect())
+    }
+}
+
+impl Search<'_> {
+    fn ranks(&self, document: &Document) -> Vec<Rank> {
+        let ranks = self.sort.iter().map(|(path, backward)| Rank::of(document, path, *backward));
+        ranks.collect()
+    }
+
+    /// The `_id` keys of what it finds, in order, without what is skipped; none if they, and what
+    /// they are sorted by, take more than `bytes_max` bytes.
+    pub(crate) fn id_keys<V: View>(
+        &self,
+        scan: &Scan<'_, V>,
+        bytes_max: usize,
+    ) -> Outcome<Option<Vec<Bytes>>> {
+        let most = usize::try_from(self.most_found()).unwrap_or(usize::MAX);
+        let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
+        let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
+        let (mut bytes, mut fits) = (0, true);
+        scan.documents(&mut Examined::default(), &mut |mut found, _| {
+            let ranks = self.ranks(&found.document);
+            found.document = Document::new();
+            let ranked = Ranked { ranks, backward, found };
+            bytes += ranked.bytes();
+            heap.push(ranked);
+            if heap.len() > most
+                && let Some(last) = heap.pop()
+            {
+                bytes -= last.bytes();
+            }
+            fits = bytes <= bytes_max;
+            Ok(fits)
+        })?;
+        if !fits {
+            return Ok(None);
+        }
+        let skip = usize::try_from(self.options.skip).unwrap_or(usize::MAX);
+        let sorted = heap.into_sorted_vec().into_iter().skip(skip);
+        Ok(Some(sorted.map(|ranked| Bytes::copy_from_slice(&ranked.found.id_key)).collect()))
+    }
+
+    /// A document as it is answered.
+    pub(crate) fn project(&self, document: Document) -> Result<Document, Error> {
+        self.projection.apply(document, &self.filter)
+    }
+
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
     }
 }
 
@@ -400,6 +448,14 @@ struct Ranked {
     ranks: Vec<Rank>,
     backward: bool,
     found: Found,
+}
+
+impl Ranked {
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        let ranks: usize = self.ranks.iter().map(|rank| size_of::<Rank>() + rank.key.len()).sum();
+        size_of::<Ranked>() + ranks + self.found.id_key.len()
+    }
 }
 
 impl Ord for Ranked {

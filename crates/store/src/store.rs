@@ -5,6 +5,7 @@ use crate::codec::{Reader as RowReader, Writer};
 use crate::command::{Command, DecodeError};
 use crate::engine::{Direction, Engine, EngineError, Rows, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
+use crate::feed;
 use crate::keys;
 use crate::overlay::Overlay;
 use crate::pairs;
@@ -96,7 +97,7 @@ pub type ContentHash = [u8; 16];
 ///
 /// Invariants:
 /// 1. The rows are a function of the applied entries alone, but for those of destroyed collections and
-///    dropped indexes.
+///    dropped indexes, and of changes that are not kept any more ([`crate::Feed`]).
 /// 2. The applied slot stands in the same engine batch as the effects: whatever a crash leaves, the
 ///    store stands at exactly that slot.
 /// 3. Every entry answers the same on every node, refusals included.
@@ -105,6 +106,9 @@ pub struct Store<E: Engine> {
     state: State,
     shared: Arc<Shared>,
     failed: bool,
+    /// The log has been cut up to here: change rows up to it are of no use.
+    log_floor: u64,
+    change_rows_bytes_max: u64,
     #[cfg(feature = "planted-bugs")]
     planted: Option<crate::PlantedBug>,
 }
@@ -176,6 +180,8 @@ impl<E: Engine> Store<E> {
             state,
             shared: Arc::new(shared),
             failed: false,
+            log_floor: 0,
+            change_rows_bytes_max: feed::CHANGE_ROWS_BYTES_MAX,
             #[cfg(feature = "planted-bugs")]
             planted: None,
         })
@@ -281,6 +287,12 @@ impl<E: Engine> Store<E> {
         Ok(())
     }
 
+    /// The log holds no entries up to this slot any more: what the store keeps to tell their changes goes with
+    /// later batches.
+    pub fn log_was_cut(&mut self, upto: u64) {
+        self.log_floor = self.log_floor.max(upto);
+    }
+
     /// The engine, for its own measures.
     pub fn engine(&self) -> &E {
         &self.engine
@@ -297,6 +309,12 @@ impl<E: Engine> Store<E> {
         self.planted = Some(bug);
     }
 
+    /// Another bound of change rows, for tests.
+    #[cfg(feature = "planted-bugs")]
+    pub fn set_change_rows_bytes_max(&mut self, bytes: u64) {
+        self.change_rows_bytes_max = bytes;
+    }
+
     /// Other bounds of the reference table, for tests.
     #[cfg(feature = "planted-bugs")]
     pub fn set_reference_limits(&mut self, count: usize, bytes: u64) {
@@ -305,6 +323,7 @@ impl<E: Engine> Store<E> {
 
     fn apply_batch(&mut self, entries: &[Entry<'_>]) -> Result<Vec<Outcome>, Fatal> {
         let mut overlay = Overlay::new(self.engine.view());
+        let change_rows = self.state.change_rows;
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             let next = self.state.applied_slot + 1;
@@ -316,6 +335,8 @@ impl<E: Engine> Store<E> {
             return Ok(outcomes);
         }
         self.applying(&mut overlay, 0).sweep()?;
+        let (floor, bytes_max) = (self.log_floor, self.change_rows_bytes_max);
+        feed::trim(&mut overlay, &mut self.state, change_rows, floor, bytes_max)?;
         let meta = Meta {
             applied_slot: self.state.applied_slot,
             catalog_version: self.state.catalog_version,
@@ -377,6 +398,19 @@ impl<E: Engine> Store<E> {
         })
     }
 
+    fn note_nothing(
+        &mut self,
+        overlay: &mut Overlay<ViewOf<E>>,
+        slot: u64,
+        request: &api::Request,
+    ) {
+        #[cfg(feature = "planted-bugs")]
+        if self.planted == Some(crate::PlantedBug::RefusalsLookDone) {
+            return;
+        }
+        feed::note_nothing(overlay, &mut self.state, slot, request);
+    }
+
     fn apply_command(
         &mut self,
         overlay: &mut Overlay<ViewOf<E>>,
@@ -386,11 +420,16 @@ impl<E: Engine> Store<E> {
         let reference = &command.reference;
         if reference.sequence == u64::MAX {
             // The mark that forgets it could not be written.
+            self.note_nothing(overlay, slot, &command.request);
             return Ok((Err(bad_request("ref: the sequence is too great")), false));
         }
         match self.state.references.find(reference) {
-            Known::Forgotten => Ok((Err(forgotten(reference)), false)),
+            Known::Forgotten => {
+                self.note_nothing(overlay, slot, &command.request);
+                Ok((Err(forgotten(reference)), false))
+            }
             Known::Answered(first) => {
+                self.note_nothing(overlay, slot, &command.request);
                 let answer = self.state.references.answer(overlay, first);
                 self.state.references.acknowledge(overlay, reference, command.acked, slot);
                 let answer = split(answer)?;
@@ -399,10 +438,17 @@ impl<E: Engine> Store<E> {
             Known::New => {
                 overlay.savepoint();
                 let result = self.applying(overlay, command.time_ms).run(&command.request);
-                if let Err(Failure::Rejected(_)) = result {
+                if let Err(Failure::Rejected(_)) = result
+                    && !self.keeps_what_a_refused_batch_did(&command.request)
+                {
                     overlay.roll_back();
                 }
                 let answer = split(result)?;
+                // Before the references are touched: those are not followed.
+                match &answer {
+                    Ok(_) => feed::note_effect(overlay, &mut self.state, slot, &command.request)?,
+                    Err(_) => self.note_nothing(overlay, slot, &command.request),
+                }
                 #[cfg(feature = "planted-bugs")]
                 if self.planted == Some(crate::PlantedBug::ReferencesNotWritten) {
                     return Ok((answer, false));
@@ -411,6 +457,22 @@ impl<E: Engine> Store<E> {
                 Ok((answer, false))
             }
         }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+impl<E: Engine> Store<E> {
+    fn keeps_what_a_refused_batch_did(&self, request: &api::Request) -> bool {
+        self.planted == Some(crate::PlantedBug::BatchStays)
+            && matches!(request, api::Request::Batch { .. })
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+impl<E: Engine> Store<E> {
+    #[expect(clippy::unused_self, reason = "the same call in both builds")]
+    fn keeps_what_a_refused_batch_did(&self, _request: &api::Request) -> bool {
+        false
     }
 }
 

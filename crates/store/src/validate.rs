@@ -9,7 +9,10 @@ use api::limits::{
     REFERENCE_CLIENT_BYTES_MAX,
 };
 use api::value::ID_FIELD;
-use api::{Document, Error, ModifyAction, Request, Schema, SearchOptions, Upsert, Value};
+use api::{
+    Document, Error, Expectation, ModifyAction, Request, Schema, SearchOptions, Subject, Upsert,
+    Value, Watch,
+};
 use query::{Distinct, Filter, Pipeline, Update};
 
 /// Checks everything about a request that does not depend on the store's content: names, sizes,
@@ -137,13 +140,36 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             }
             Ok(())
         }
-        Request::BuildIndex
+        Request::Batch { requests } => crate::batch::validate_all(requests),
+        Request::Expect(Expectation::Value { key, value }) => {
+            check_key(key)?;
+            check_value("the expected value", value).map(|_| ())
+        }
+        Request::Expect(Expectation::Count { collection, filter, .. }) => {
+            check_collection_name(collection)?;
+            check_document("expect: the filter", filter)?;
+            Filter::parse(filter).map(|_| ())
+        }
+        Request::Watch(watch) => check_watch(watch),
+        Request::Next { .. }
+        | Request::Close { .. }
+        | Request::BuildIndex { .. }
         | Request::Status { .. }
         | Request::Members
         | Request::Member(_)
         | Request::Fault(_)
         | Request::Hello { .. } => Ok(()),
     }
+}
+
+fn check_watch(watch: &Watch) -> Result<(), Error> {
+    match &watch.subject {
+        Subject::Collection(name) => check_collection_name(name)?,
+        Subject::Key(text) | Subject::Prefix(text) => check_key(text)?,
+    }
+    let Some(filter) = &watch.filter else { return Ok(()) };
+    check_document("watch: the filter", filter)?;
+    Filter::parse(filter).map(|_| ())
 }
 
 fn check_filter(operation: &str, filter: &Document) -> Result<usize, Error> {
@@ -274,7 +300,7 @@ pub(crate) fn check_schema(schema: &Schema) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_size(what: &str, size: usize) -> Result<(), Error> {
+pub(crate) fn check_size(what: &str, size: usize) -> Result<(), Error> {
     if size > DOCUMENT_BYTES_MAX {
         return Err(too_large(format!(
             "{what} takes {size} bytes of BSON; the most is {DOCUMENT_BYTES_MAX}"

@@ -10,7 +10,7 @@ use common::{Dice, apply_slots, run, schema};
 use proptest::prelude::*;
 use store::{
     Command, MemoryDisk, MemoryEngine, PlantedBug, Reader, Store, plant_in_thread,
-    set_build_step_in_thread,
+    set_first_documents_in_thread,
 };
 
 const INDEXED: &str = "indexed";
@@ -226,6 +226,17 @@ fn every_index_answers_what_a_scan_does() {
     assert!(served > 5_000 || cases(150) < 150, "{served} plans were forced");
 }
 
+/// The property above is worth something only if it notices.
+#[test]
+fn random_queries_notice_planted_bugs() {
+    for bug in [PlantedBug::MultikeyIntersected, PlantedBug::PartialWithoutImplication] {
+        plant_in_thread(Some(bug));
+        let noticed = (0..100).any(|seed| plans_agree(seed, 25).is_err());
+        plant_in_thread(None);
+        assert!(noticed, "{bug:?}");
+    }
+}
+
 /// A log in which indexes come and go while documents are written.
 fn workload(seed: u64, length: usize) -> Vec<Option<Vec<u8>>> {
     let mut dice = Dice(seed);
@@ -258,7 +269,7 @@ fn random_request(dice: &mut Dice, slot: u64) -> Request {
             common::update(INDEXED, filter, changes)
         }
         52..58 => Request::Delete { collection, filter: filter(dice), multi: false },
-        58..78 => Request::BuildIndex,
+        58..78 => Request::BuildIndex { documents: 1 + dice.below(5) as u32 },
         78..90 => {
             let unique = dice.one_in(5);
             Request::CreateIndex { collection, index: IndexSpec { unique, ..index(dice) } }
@@ -297,7 +308,7 @@ fn states(store: &Store<MemoryEngine>) -> Vec<(String, String)> {
 
 #[test]
 fn rows_follow_from_the_log_alone_while_indexes_are_built_and_dropped() {
-    set_build_step_in_thread(3);
+    set_first_documents_in_thread(3);
     let (mut building, mut failed) = (0, 0);
     for seed in 0..cases(40) {
         let log = workload(seed, 220);
@@ -341,7 +352,7 @@ fn rows_follow_from_the_log_alone_while_indexes_are_built_and_dropped() {
         }
         assert_eq!(states(&single), states(&batched));
     }
-    assert!(building > 100 && failed > 10, "{building} building, {failed} failed");
+    assert!(building > 100 && failed > 0, "{building} building, {failed} failed");
 }
 
 fn create_index(keys: &[(&str, bool)], unique: bool) -> Request {
@@ -367,7 +378,7 @@ fn collection_of(documents: impl Iterator<Item = Document>) -> Store<MemoryEngin
 
 /// Whether an index that is built while documents behind and ahead of the build are written is sound.
 fn build_sees_writes(bug: Option<PlantedBug>) -> bool {
-    set_build_step_in_thread(10);
+    set_first_documents_in_thread(10);
     plant_in_thread(bug);
     let mut store = collection_of((0..30).map(|id| doc! { "_id": id, "a": id }));
     run(&mut store, create_index(&[("a", false)], false)).expect("begun");
@@ -381,7 +392,7 @@ fn build_sees_writes(bug: Option<PlantedBug>) -> bool {
         Request::Delete { collection: INDEXED.to_owned(), filter: doc! { "_id": 4 }, multi: true };
     run(&mut store, delete).expect("deleted");
     while states(&store).iter().any(|(_, state)| state == "building") {
-        run(&mut store, Request::BuildIndex).expect("a step");
+        run(&mut store, Request::BuildIndex { documents: 7 }).expect("a step");
     }
     plant_in_thread(None);
     store.verify().is_ok()
@@ -461,12 +472,12 @@ fn a_descending_index_has_the_opposite_order() {
 /// Two documents of the same value fail the build, which can be seen, dropped and begun anew.
 #[test]
 fn a_duplicate_found_while_building_fails_the_index_and_nothing_else() {
-    set_build_step_in_thread(5);
+    set_first_documents_in_thread(5);
     let mut store =
         collection_of((0..20).map(|id| doc! { "_id": id, "a": if id == 17 { 3 } else { id } }));
     run(&mut store, create_index(&[("a", false)], true)).expect("begun");
     for _ in 0..5 {
-        run(&mut store, Request::BuildIndex).expect("a step");
+        run(&mut store, Request::BuildIndex { documents: 7 }).expect("a step");
     }
     assert_eq!(states(&store)[1], ("a_1".to_owned(), "failed".to_owned()));
     store.verify().expect("sound");
@@ -477,7 +488,7 @@ fn a_duplicate_found_while_building_fails_the_index_and_nothing_else() {
     run(&mut store, change).expect("updated");
     run(&mut store, create_index(&[("a", false)], true)).expect("begun");
     for _ in 0..5 {
-        run(&mut store, Request::BuildIndex).expect("a step");
+        run(&mut store, Request::BuildIndex { documents: 7 }).expect("a step");
     }
     assert_eq!(states(&store)[1], ("a_1".to_owned(), "ready".to_owned()));
     store.verify().expect("sound");

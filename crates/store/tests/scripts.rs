@@ -190,7 +190,7 @@ fn parse(text: &str) -> Request {
         "cas" => Request::Cas { key: string(1), expected: value(part(2)), value: value(part(3)) },
         "forget" => Request::Forget { reference: Reference::parse(&string(1)).expect("one") },
         // One more step of a build; the leader proposes it, clients cannot.
-        "build" => Request::BuildIndex,
+        "build" => Request::BuildIndex { documents: parts[1].as_u64().expect("a number") as u32 },
         _ => {
             api::parse::parse_call(text.as_bytes())
                 .unwrap_or_else(|e| panic!("{text}: {e}"))

@@ -1,9 +1,10 @@
 //! The arguments of one request, taken in order, each with a check of its type.
 
 use super::Operation;
+use super::options::whole_number;
 use crate::error::{Error, ErrorCode};
 use crate::json::{self, NESTING_OF_REQUEST, type_name};
-use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, NESTING_MAX};
+use crate::limits::{CURSOR_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NESTING_MAX};
 use crate::value::{Document, Value};
 
 /// Most characters of a client's value that an error message repeats.
@@ -45,6 +46,37 @@ impl Arguments {
     pub(super) fn key(&mut self) -> Result<String, Error> {
         let key = self.text()?;
         self.within(key, KEY_BYTES_MAX)
+    }
+
+    /// A list, whose items are not looked at.
+    pub(super) fn list(&mut self) -> Result<Vec<Value>, Error> {
+        match self.next()? {
+            Value::Array(items) => Ok(items),
+            other => Err(self.wrong("a list", &got(&other))),
+        }
+    }
+
+    /// The name of a cursor.
+    pub(super) fn cursor(&mut self) -> Result<String, Error> {
+        let cursor = self.text()?;
+        self.within(cursor, CURSOR_BYTES_MAX)
+    }
+
+    /// A whole number from 0, if there is one more argument.
+    pub(super) fn optional_count(&mut self) -> Result<Option<u64>, Error> {
+        if self.values.len() == 0 {
+            return Ok(None);
+        }
+        let value = self.next()?;
+        match whole_number(&value) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong("a whole number from 0", &got(&value))),
+        }
+    }
+
+    /// How many arguments are left.
+    pub(super) fn left(&self) -> usize {
+        self.values.len()
     }
 
     /// A string.

@@ -3,7 +3,7 @@
 use super::Operation;
 use super::arguments::got;
 use crate::error::{Error, ErrorCode};
-use crate::limits::TIMEOUT_MS_MAX;
+use crate::limits::{PAGE_ITEMS_MAX, TIMEOUT_MS_MAX};
 use crate::reference::Reference;
 use crate::request::{Level, Options, Request};
 use crate::value::{Document, Value};
@@ -50,6 +50,20 @@ impl OptionReader {
             None => Ok(None),
             Some(Value::Document(document)) => Ok(Some(document)),
             Some(other) => Err(self.wrong(name, "an object", &other)),
+        }
+    }
+
+    /// Option `batch`: how many items a part of a long result has at most.
+    pub(super) fn page_items(&mut self) -> Result<Option<u64>, Error> {
+        match self.count("batch")? {
+            Some(count) if !(1..=PAGE_ITEMS_MAX).contains(&count) => Err(Error::new(
+                ErrorCode::BadRequest,
+                format!(
+                    "{}: option batch must be 1 to {PAGE_ITEMS_MAX}, got {count}",
+                    self.operation
+                ),
+            )),
+            count => Ok(count),
         }
     }
 
@@ -145,7 +159,7 @@ fn has_level(request: &Request) -> bool {
     )
 }
 
-fn whole_number(value: &Value) -> Option<u64> {
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
     match value {
         Value::Int64(number) => u64::try_from(*number).ok(),
         Value::Int32(number) => u64::try_from(*number).ok(),

@@ -3,7 +3,7 @@
 use super::answers::{Answer, Answers};
 use crate::budget::Charge;
 use crate::refuse::close;
-use crate::{Reply, Service, Settings};
+use crate::{Origin, Reply, Service, Settings};
 use api::frame::{self, Decoder, LengthField};
 use api::value::Document;
 use api::{Call, Error, ErrorCode, Request, Value, json, parse};
@@ -12,6 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -24,8 +25,13 @@ const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a long frame whose arrival restarts its time-out.
 const FRAME_PROGRESS_BYTES: usize = 64 * 1024;
 
+/// The number of the last connection.
+static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
+
 pub(super) struct Connection<S, V> {
     stream: S,
+    /// Where its requests come from: the frames are those of the next request's answer.
+    origin: Origin,
     service: V,
     settings: Arc<Settings>,
     decoder: Decoder,
@@ -76,8 +82,12 @@ where
         let mut decoder = Decoder::new(LengthField::Short);
         decoder.push(first_bytes);
         let mut stop = settings.stop.clone();
+        // Only that no two have the same counts.
+        let connection = LAST_CONNECTION.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer_bytes_max = LengthField::Short.payload_bytes_max();
         Connection {
             stream,
+            origin: Origin { connection, answer_bytes_max },
             service,
             decoder,
             charge: Charge::new(settings.unfinished_bytes.clone()),
@@ -186,13 +196,15 @@ where
         // Before the request goes through the log, so that every replica stores the same.
         call.request.draw_ids(&mut || (self.settings.ids)().into());
         let ticket = self.answers.open();
-        self.service.start(call, Reply::new(Arc::<Answers>::clone(&self.answers), ticket));
+        let reply = Reply::new(Arc::<Answers>::clone(&self.answers), ticket);
+        self.service.start(call, reply.with_origin(self.origin));
     }
 
     fn hello(&mut self, frame_length_bytes: u8) {
         let result = match LengthField::of_bytes(frame_length_bytes) {
             Some(length_field) => {
                 self.decoder.set_length_field(length_field);
+                self.origin.answer_bytes_max = length_field.payload_bytes_max();
                 let mut settings = Document::new();
                 settings.insert("frame", i64::from(frame_length_bytes));
                 Ok(Value::Document(settings))

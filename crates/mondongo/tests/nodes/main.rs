@@ -1,6 +1,7 @@
 //! Nodes as real processes: what they serve, what they refuse, and what survives their crashes.
 
 mod crashes;
+mod cursors;
 mod damage;
 mod disks;
 mod faults;
@@ -17,3 +18,4 @@ mod peers;
 mod prompt;
 mod serve;
 mod snapshots;
+mod watches;

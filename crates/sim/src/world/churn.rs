@@ -37,10 +37,7 @@ impl World {
 
     fn ask_at(&mut self, node: usize, change: MemberChange) {
         self.trace.event(self.now_us, format_args!("operator at {node}: {change:?}"));
-        let call = Box::new(Call {
-            request: Request::Member(change),
-            options: Options::default(),
-        });
+        let call = Box::new(Call { request: Request::Member(change), options: Options::default() });
         self.after(100, Event::Request { node, client: OPERATOR, number: 0, call });
     }
 

@@ -156,9 +156,8 @@ impl World {
                 return (LOOK_US, false);
             }
             3 => {
-                let leads = |node: &usize| {
-                    self.core(*node).is_some_and(|core| core.role() == Role::Leader)
-                };
+                let leads =
+                    |node: &usize| self.core(*node).is_some_and(|core| core.role() == Role::Leader);
                 if ![first, second, third].iter().any(leads) {
                     return (LOOK_US, false);
                 }

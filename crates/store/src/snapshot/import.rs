@@ -3,6 +3,7 @@
 use super::chunk::{Chunk, Cursor};
 use crate::engine::{Batch, Direction, Engine, EngineError, Row, View};
 use crate::failure::Fatal;
+use crate::feed::ChangeRows;
 use crate::keys::{self, family};
 use crate::store::{Meta, Store};
 use bytes::Bytes;
@@ -204,6 +205,10 @@ impl<E: Engine> Import<E> {
         batch.changes.insert(keys::import(), None);
         let meta = self.meta.into_iter().map(|(key, value)| (key.to_vec(), Some(value)));
         batch.changes.extend(meta);
+        // What the entries before it changed is told by stores that applied them.
+        let trimmed = self.progress.slot.unwrap_or_default();
+        let rows = ChangeRows { trimmed, bytes: 0 };
+        batch.changes.insert(keys::change_rows(), Some(Bytes::from(rows.encode())));
         self.engine.commit(batch)?;
         self.engine.persist()?;
         Ok(Store::open(self.engine)?)

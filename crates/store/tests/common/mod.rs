@@ -4,7 +4,8 @@
 pub mod snapshot;
 
 use api::{
-    Document, Error, FieldSchema, FieldType, Reference, Request, Schema, UpdateOptions, Value,
+    Document, Error, Expectation, FieldSchema, FieldType, Reference, Request, Schema,
+    UpdateOptions, Value,
 };
 use bson::doc;
 use store::{Command, Effect, Engine, Entry, Outcome, Store};
@@ -126,6 +127,33 @@ fn create(number: u64) -> Request {
 }
 
 fn random_request(dice: &mut Dice, slot: u64) -> Request {
+    if dice.one_in(15) {
+        let requests = (0..1 + dice.below(4)).map(|_| random_member(dice, slot)).collect();
+        return Request::Batch { requests };
+    }
+    random_write(dice, slot)
+}
+
+/// A request that may stand in a batch.
+pub fn random_member(dice: &mut Dice, slot: u64) -> Request {
+    match dice.below(10) {
+        0 => Request::Expect(Expectation::Value {
+            key: format!("k{}", dice.below(5)),
+            value: if dice.one_in(2) { Value::Null } else { random_value(dice) },
+        }),
+        1 => Request::Expect(Expectation::Count {
+            collection: format!("c{}", 1 + dice.below(3)),
+            filter: random_filter(dice),
+            count: dice.below(3),
+        }),
+        _ => match random_write(dice, slot) {
+            Request::Forget { .. } => write("k0", random_value(dice)),
+            request => request,
+        },
+    }
+}
+
+fn random_write(dice: &mut Dice, slot: u64) -> Request {
     let collection = format!("c{}", 1 + dice.below(3));
     match dice.below(100) {
         0 => Request::Destroy { collection },
