@@ -1,7 +1,7 @@
 //! The native protocol over an in-process stream, against a scripted service.
 
 use api::frame::{Decoder, LengthField, encode};
-use api::{Call, Error, ErrorCode, Request, Value, json};
+use api::{Call, Error, ErrorCode, ModifyAction, Request, Upsert, Value, json};
 use gateway::{Reply, Service, Settings, native};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -463,4 +463,37 @@ async fn idle_connections_are_cheap_and_stay_alive() {
             assert_eq!(&answer, b"\x00\x0b[\"ok\",\"ab\"]");
         }
     }
+}
+
+#[tokio::test]
+async fn an_upsert_gets_its_id_before_it_is_proposed() {
+    let service = Script::default();
+    let mut client = Client::connect(&service, Settings::default());
+    let requests = [
+        r#"["update","c",{"a":1},{"b":1},{"upsert":true}]"#,
+        r#"["replace","c",{"a":1},{"b":1},{"upsert":true}]"#,
+        r#"["modify","c",{"a":1},{"b":1},{"upsert":true}]"#,
+    ];
+    for text in requests {
+        client.send(text).await;
+    }
+    service.until_held(3).await;
+    let mut drawn = Vec::new();
+    for position in (0..3).rev() {
+        let (call, reply) = service.take(position).expect("held");
+        let upsert = match call.request {
+            Request::Update { options, .. } => options.upsert,
+            Request::Replace { upsert, .. } => upsert,
+            Request::Modify { action: ModifyAction::Update { upsert, .. }, .. } => upsert,
+            other => panic!("{other:?}"),
+        };
+        let Upsert::Insert { new_id: Some(Value::String(id)) } = upsert else {
+            panic!("{upsert:?} has no _id")
+        };
+        drawn.push(id);
+        reply.send(Ok(Value::Null));
+    }
+    drawn.sort();
+    drawn.dedup();
+    assert_eq!(drawn.len(), 3, "each its own");
 }

@@ -164,6 +164,7 @@ pub enum Input {
 
 /// What a node wants done, in this order.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "outputs pass by value, one at a time")]
 pub enum Output {
     /// As [`paxos::Output::Persist`].
     Persist {

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::ops::Bound;
 
+/// A changed key, and what it held before.
+pub(crate) type Changed<'o> = (&'o [u8], Option<Bytes>);
+
 /// A view with changes on top. One apply batch, of many log entries, is one overlay; each entry can
 /// be taken back alone.
 pub(crate) struct Overlay<V> {
@@ -99,7 +102,7 @@ impl<V: View> Overlay<V> {
     pub(crate) fn changed_from(
         &self,
         is_wanted: impl Fn(&[u8]) -> bool,
-    ) -> Result<Vec<(&[u8], Option<Bytes>)>, EngineError> {
+    ) -> Result<Vec<Changed<'_>>, EngineError> {
         let mut seen = BTreeSet::new();
         let mut changed = Vec::new();
         for (key, before) in &self.undo {

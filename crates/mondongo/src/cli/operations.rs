@@ -41,6 +41,14 @@ pub(crate) struct Typed {
 }
 
 impl Typed {
+    /// The operation's name.
+    pub(crate) fn name(&self) -> &str {
+        match &self.request {
+            Value::Array(items) => items.first().and_then(Value::as_str).unwrap_or_default(),
+            _ => "",
+        }
+    }
+
     /// The call.
     ///
     /// # Errors

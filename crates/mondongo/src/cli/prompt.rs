@@ -4,7 +4,7 @@
 //! files are plain text.
 
 use super::completion::{Known, candidates};
-use super::language::is_incomplete;
+use super::language::{self, Command, is_incomplete};
 use super::pager;
 use super::session::{Outcome, Session, Verdict};
 use api::value::ID_FIELD;
@@ -70,8 +70,16 @@ pub(super) fn run(runtime: &Runtime, session: &mut Session) -> io::Result<()> {
 
 /// Runs a command; Ctrl-C gives it up, not the prompt.
 async fn run_until_interrupted(session: &mut Session, text: &str) -> Outcome {
+    let run = async {
+        match language::parse(text) {
+            Ok(Command::Operation(watch)) if watch.name() == "watch" => {
+                session.follow(&watch, |event| print!("{event}")).await
+            }
+            _ => session.run(text).await,
+        }
+    };
     tokio::select! {
-        outcome = session.run(text) => outcome,
+        outcome = run => outcome,
         _ = tokio::signal::ctrl_c() => Outcome {
             output: String::new(),
             error: "\nInterrupted; a write may have taken effect or not.\n".into(),

@@ -213,9 +213,9 @@ impl Session {
             }
             Command::Search { collection, conditions } => {
                 let filter = request::filter(&conditions, &self.schema(&collection).await?)?;
-                let search = SearchOptions::default();
-                let value = self.request(Request::Search { collection, filter, search }).await?;
-                Answer { text: render::documents(&value), value, is_list: false }
+                let list = vec!["search".into(), collection.into(), Value::Document(filter)];
+                let (value, more) = self.search(list).await?;
+                Answer { text: render::documents(&value) + more, value, is_list: true }
             }
             Command::Update { collection, conditions, changes } => {
                 let schema = self.schema(&collection).await?;
@@ -294,6 +294,35 @@ impl Session {
         };
         let is_list = matches!(value, Value::Array(_));
         Ok(Answer { value, text, is_list })
+    }
+
+    /// Shows changes as they come, for ever or until something goes wrong.
+    pub(super) async fn follow(&mut self, typed: &Typed, mut show: impl FnMut(&str)) -> Outcome {
+        let mut request = typed.request.clone();
+        loop {
+            let call = match parse::call_from_value(request.clone()) {
+                Ok(call) => call,
+                Err(_) => match typed.call() {
+                    Err(error) => return self.failure("", Failure::Syntax(error)),
+                    Ok(_) => return Outcome::done(String::new()),
+                },
+            };
+            let mut answer = match self.call(call).await {
+                Ok(Value::Document(answer)) => answer,
+                Ok(other) => return Outcome::done(render::answer(&other)),
+                Err(error) => return self.failure("", Failure::Refused(error)),
+            };
+            if let Some(Value::Array(events)) = answer.get("events") {
+                events.iter().for_each(|event| show(&format!("{}\n", json::to_string(event))));
+            }
+            // Each answer says where the next one begins.
+            let Some(next) = answer.remove("next") else { return Outcome::done(String::new()) };
+            if let Value::Array(items) = &mut request
+                && let Some(Value::Document(subject)) = items.get_mut(1)
+            {
+                subject.insert("from", next);
+            }
+        }
     }
 
     /// Sends a search, part by part where the node has cursors, up to the limit of this session; behind it what is to be
@@ -490,15 +519,8 @@ impl From<Error> for Failure {
 
 /// Whether it reads the store, so that it may say how fresh the answer must be.
 fn is_read(request: &Request) -> bool {
-    let is_about_the_node = matches!(
-        request,
-        Request::Status { .. }
-            | Request::Members
-            | Request::Member(_)
-            | Request::Fault(_)
-            | Request::Hello { .. }
-    );
-    !request.is_write() && !is_about_the_node
+    const READS: [&str; 6] = ["read", "search", "describe", "count", "distinct", "aggregate"];
+    READS.contains(&request.name())
 }
 
 fn verdict_of(error: &Error) -> Verdict {

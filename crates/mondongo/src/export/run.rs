@@ -64,7 +64,8 @@ JSON lines are in extended JSON, so that an import has the same values again. CS
 --fields, else _id, the fields of the schema and those of the first documents; lists and objects are
 JSON in their cell.
 
-All documents are as they were at one moment. The file appears under its name when it is complete.
+All documents are as they were at one moment if the node has cursors. The file appears under its name
+when it is complete.
 
 The exit status is 0 if all was written, 1 if not, 2 for wrong arguments.
 

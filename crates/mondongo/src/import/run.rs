@@ -308,7 +308,7 @@ impl<'a> Import<'a> {
                     done.insert(number, delivered?);
                     while let Some(delivered) = done.remove(&(next - ends.len() as u64)) {
                         let end = ends.pop_front().expect("every batch has an end");
-                        self.commit(end, delivered)?;
+                        self.commit(end, &delivered)?;
                     }
                 }
                 _ = tick.tick() => {
@@ -322,7 +322,7 @@ impl<'a> Import<'a> {
     }
 
     /// A batch, and all before it, is done.
-    fn commit(&mut self, end: Reached, delivered: Delivered) -> Result<(), Stopped> {
+    fn commit(&mut self, end: Reached, delivered: &Delivered) -> Result<(), Stopped> {
         let rejected = self.arguments.rejected_file();
         self.rejects
             .add(&delivered.rejects)

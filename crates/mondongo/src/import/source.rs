@@ -69,11 +69,11 @@ impl Source {
             // A file system without locks: then nobody is kept out.
             Err(TryLockError::Error(_)) => {}
         }
-        let bytes_total = Some(file.metadata()?.len());
+        let bytes_total = file.metadata()?.len();
         let compression = compression(&head(&mut file)?);
         let mut skip = skip;
         if compression == Compression::None {
-            if skip > bytes_total.unwrap_or_default() {
+            if skip > bytes_total {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             file.seek(SeekFrom::Start(skip))?;
@@ -83,7 +83,7 @@ impl Source {
         let input = Counted { inner: file, count: Arc::clone(&bytes_read) };
         let mut reader = decompressed(BufReader::with_capacity(BUFFER_BYTES, input), compression)?;
         pass_over(&mut reader, skip)?;
-        Ok(Source { reader, bytes_total, bytes_read, held: Some(held) })
+        Ok(Source { reader, bytes_total: Some(bytes_total), bytes_read, held: Some(held) })
     }
 }
 

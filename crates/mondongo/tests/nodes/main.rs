@@ -15,6 +15,7 @@ mod membership;
 mod partitions;
 mod passive;
 mod peers;
+mod prompt;
 mod serve;
 mod snapshots;
 mod watches;

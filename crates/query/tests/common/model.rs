@@ -3,7 +3,44 @@
 //! order of values; it knows the types that `draw` draws.
 
 use api::{Document, Value};
+use std::cell::Cell;
 use std::cmp::Ordering;
+
+/// A rule that the model gets wrong on purpose, so that a test sees whether anybody would notice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Wrong {
+    NullIsNotNothing,
+    RangesCrossTypes,
+    ListsInListsAreEntered,
+    NegationsNeedOneElement,
+    FieldsHaveNoOrder,
+    NanIsInRanges,
+    NumbersAreNoElements,
+    AllIsIn,
+    UnsetElementsAreRemoved,
+    SlicedBeforeSorted,
+    NumbersStayNarrow,
+    SetsTellTypesApart,
+    FieldsComeAsWritten,
+    PushedAtTheEnd,
+    ConflictsAreAllowed,
+    EmptyListsAreNull,
+    GreatestCountsUpward,
+    ListsAreNotProjected,
+}
+
+thread_local! {
+    static WRONG: Cell<Option<Wrong>> = const { Cell::new(None) };
+}
+
+/// Makes the model of this thread get one rule wrong, or none.
+pub(crate) fn plant(wrong: Option<Wrong>) {
+    WRONG.set(wrong);
+}
+
+fn is_wrong(wrong: Wrong) -> bool {
+    WRONG.get() == Some(wrong)
+}
 
 /// Refused. In which words is not the model's business.
 #[derive(Debug, PartialEq)]
@@ -54,6 +91,8 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {
             pairs.find(|order| *order != Ordering::Equal).unwrap_or(l.len().cmp(&r.len()))
         }
         (Value::Document(l), Value::Document(r)) => {
+            let (l, r) =
+                if is_wrong(Wrong::FieldsHaveNoOrder) { (&sorted(l), &sorted(r)) } else { (l, r) };
             let mut pairs = l.iter().zip(r).map(|((ln, lv), (rn, rv))| {
                 rank(lv).cmp(&rank(rv)).then(ln.as_bytes().cmp(rn.as_bytes())).then(compare(lv, rv))
             });
@@ -62,6 +101,12 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {
         (Value::Null, _) | (Value::Undefined, _) => Ordering::Equal,
         _ => number(left).partial_cmp(&number(right)).expect("no rest is NaN"),
     }
+}
+
+fn sorted(document: &Document) -> Document {
+    let mut fields: Vec<_> = document.clone().into_iter().collect();
+    fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+    fields.into_iter().collect()
 }
 
 fn same(left: &Value, right: &Value) -> bool {
@@ -88,10 +133,16 @@ fn lookup(value: &Value, parts: &[&str]) -> Vec<Option<Value>> {
         },
         Value::Array(list) => {
             let mut all = Vec::new();
-            if let Some(element) = index(first).and_then(|n| list.get(n)) {
+            if let Some(element) = index(first).and_then(|n| list.get(n))
+                && !is_wrong(Wrong::NumbersAreNoElements)
+            {
                 all.extend(lookup(element, rest));
             }
-            for element in list.iter().filter(|element| matches!(element, Value::Document(_))) {
+            let entered = |element: &&Value| {
+                matches!(element, Value::Document(_))
+                    || is_wrong(Wrong::ListsInListsAreEntered) && matches!(element, Value::Array(_))
+            };
+            for element in list.iter().filter(entered) {
                 all.extend(lookup(element, parts));
             }
             all
@@ -157,6 +208,9 @@ fn field(values: &[Option<Value>], operand: &Value) -> bool {
 fn operator(values: &[Option<Value>], name: &str, operand: &Value) -> bool {
     let elements = || with_elements(values.to_vec());
     match name {
+        "$ne" if is_wrong(Wrong::NegationsNeedOneElement) => {
+            elements().iter().any(|value| !one(value.as_ref(), "$eq", operand))
+        }
         "$ne" => !operator(values, "$eq", operand),
         "$nin" => !operator(values, "$in", operand),
         "$not" => !field(values, operand),
@@ -169,6 +223,9 @@ fn operator(values: &[Option<Value>], name: &str, operand: &Value) -> bool {
 
 fn all(values: &[Option<Value>], operand: &Value) -> bool {
     let list = operand.as_array().expect("a list");
+    if is_wrong(Wrong::AllIsIn) {
+        return list.iter().any(|operand| field(values, operand));
+    }
     !list.is_empty() && list.iter().all(|operand| field(values, operand))
 }
 
@@ -177,11 +234,14 @@ fn one(value: Option<&Value>, name: &str, operand: &Value) -> bool {
     let null = Value::Null;
     let present = value.unwrap_or(&null);
     let in_order = |wanted: &[Ordering]| {
-        rank(present) == rank(operand)
-            && (same(present, operand) || !is_nan(present) && !is_nan(operand))
+        (rank(present) == rank(operand) || is_wrong(Wrong::RangesCrossTypes))
+            && (same(present, operand)
+                || !is_nan(present) && !is_nan(operand)
+                || is_wrong(Wrong::NanIsInRanges))
             && wanted.contains(&compare(present, operand))
     };
     match name {
+        "$eq" if is_wrong(Wrong::NullIsNotNothing) && value.is_none() => false,
         "$eq" => same(present, operand),
         "$ne" => !one(value, "$eq", operand),
         "$gt" => in_order(&[Ordering::Greater]),
@@ -304,13 +364,15 @@ pub(crate) fn updated(
     let mut concrete: Vec<Vec<String>> = steps.iter().map(|(place, ..)| place.clone()).collect();
     for paths in [&mut touched, &mut concrete] {
         for (position, one) in paths.iter().enumerate() {
-            if paths[position + 1..].iter().any(|two| one.starts_with(two) || two.starts_with(one))
-            {
+            let conflict = |two: &Vec<String>| one.starts_with(two) || two.starts_with(one);
+            if paths[position + 1..].iter().any(conflict) && !is_wrong(Wrong::ConflictsAreAllowed) {
                 return Err(Refused);
             }
         }
     }
-    steps.sort_by(|(left, ..), (right, ..)| sort_key(left).cmp(&sort_key(right)));
+    if !is_wrong(Wrong::FieldsComeAsWritten) {
+        steps.sort_by_key(|(place, ..)| sort_key(place));
+    }
     let mut root = Value::Document(document.clone());
     for (place, operator, operand) in steps {
         root = step(&root, &place, &operator, &operand)?;
@@ -410,6 +472,10 @@ fn change(
             let mut after = list.clone();
             if number >= after.len() {
                 after.resize(number + 1, Value::Null);
+            }
+            if inner.is_none() && is_wrong(Wrong::UnsetElementsAreRemoved) {
+                after.remove(number);
+                return Ok(Some(Value::Array(after)));
             }
             after[number] = inner.unwrap_or(Value::Null);
             Ok(Some(Value::Array(after)))
@@ -511,7 +577,9 @@ fn arithmetic(operator: &str, old: Option<&Value>, operand: &Value) -> Answer<Va
         let result = if operator == "$inc" { left + right } else { left * right };
         let both_small = matches!((&old, operand), (Value::Int32(_), Value::Int32(_)));
         return match (i32::try_from(result), i64::try_from(result)) {
-            (Ok(small), _) if both_small => Ok(Value::Int32(small)),
+            (Ok(small), _) if both_small || is_wrong(Wrong::NumbersStayNarrow) => {
+                Ok(Value::Int32(small))
+            }
             (_, Ok(large)) => Ok(Value::Int64(large)),
             _ => Err(Refused),
         };
@@ -551,12 +619,16 @@ fn push(mut list: Vec<Value>, operand: &Value) -> Vec<Value> {
     let length = list.len() as isize;
     let at = match number("$position") {
         None => length,
+        Some(_) if is_wrong(Wrong::PushedAtTheEnd) => length,
         Some(at) if at < 0 => (length + at).max(0),
         Some(at) => at.min(length),
     };
     let after = list.split_off(at as usize);
     list.extend(modifiers.get_array("$each").expect("a list").iter().cloned());
     list.extend(after);
+    if is_wrong(Wrong::SlicedBeforeSorted) {
+        list = sliced(list, number("$slice"));
+    }
     match modifiers.get("$sort") {
         None => {}
         Some(Value::Document(keys)) => {
@@ -570,8 +642,12 @@ fn push(mut list: Vec<Value>, operand: &Value) -> Vec<Value> {
             list.sort_by(|l, r| turned(compare(l, r), up));
         }
     }
+    sliced(list, number("$slice"))
+}
+
+fn sliced(list: Vec<Value>, slice: Option<isize>) -> Vec<Value> {
     let length = list.len() as isize;
-    match number("$slice") {
+    match slice {
         None => list,
         Some(n) if n >= 0 => list.into_iter().take(n as usize).collect(),
         Some(n) => list.into_iter().skip((length + n).max(0) as usize).collect(),
@@ -592,13 +668,17 @@ pub(crate) fn sort_value(element: &Value, path: &str, up: bool) -> Value {
     for value in found {
         match value {
             None => values.push(Value::Null),
-            Some(Value::Array(list)) if list.is_empty() => values.push(Value::Undefined),
+            Some(Value::Array(list)) if list.is_empty() => {
+                let null = is_wrong(Wrong::EmptyListsAreNull);
+                values.push(if null { Value::Null } else { Value::Undefined });
+            }
             Some(Value::Array(list)) => values.extend(list),
             Some(value) => values.push(value),
         }
     }
     values.sort_by(compare);
-    let best = if up { values.first() } else { values.last() };
+    let least = up && !is_wrong(Wrong::GreatestCountsUpward);
+    let best = if least { values.first() } else { values.last() };
     best.cloned().unwrap_or(Value::Null)
 }
 
@@ -610,7 +690,12 @@ fn add(mut list: Vec<Value>, operand: &Value) -> Vec<Value> {
         one => vec![one.clone()],
     };
     for value in new {
-        if !list.iter().any(|one| same(one, &value)) {
+        let alike = |one: &Value| {
+            same(one, &value)
+                && (!is_wrong(Wrong::SetsTellTypesApart)
+                    || one.element_type() == value.element_type())
+        };
+        if !list.iter().any(alike) {
             list.push(value);
         }
     }
@@ -695,6 +780,7 @@ fn projected_value(value: &Value, paths: &[Vec<&str>], inclusive: bool) -> Optio
             });
             Some(Value::Document(fields.collect()))
         }
+        Value::Array(_) if is_wrong(Wrong::ListsAreNotProjected) => Some(value.clone()),
         Value::Array(list) => {
             let list = list.iter().filter_map(|value| projected_value(value, paths, inclusive));
             Some(Value::Array(list.collect()))
