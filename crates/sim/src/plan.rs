@@ -384,8 +384,10 @@ impl Plan {
         self.founders = 5;
         self.evict_ticks = Some(u64::from(self.election_ticks.1) + rng.u64(1..10));
         self.sync_us = (50, rng.u64(200..3_000));
+        self.clients = rng.usize(3..7);
         self.operations = 200;
-        self.chaos_us = rng.u64(4_000_000..8_000_000);
+        self.think_us = 20_000;
+        self.chaos_us = rng.u64(3_000_000..5_000_000);
     }
 
     /// What is applied is durable in the store at once, and no log is kept for anybody.
@@ -588,7 +590,7 @@ impl Plan {
             clients: if is_dense { rng.usize(4..12) } else { rng.usize(1..6) },
             operations: if is_dense { rng.usize(40..150) } else { rng.usize(5..40) },
             think_us: if is_dense { 2_000 } else { 50_000 },
-            has_indexes: seed % 50 == 4,
+            has_indexes: seed % 100 == 4,
             has_batches: false,
             keys: rng.usize(1..4),
             loyalty: one_of(rng, [0.0, 0.5, 0.95]),
