@@ -29,7 +29,7 @@ pub(crate) struct Current {
 impl Current {
     /// The value that it is to write.
     pub(crate) fn value(&self) -> Option<&str> {
-        match &self.call.request {
+        match single(&self.call.request) {
             Request::Write { value, .. }
             | Request::Swap { value, .. }
             | Request::Cas { value, .. } => value.as_str(),
@@ -40,8 +40,8 @@ impl Current {
 
 /// What an answer means for the checkers.
 pub(crate) enum Meaning {
-    /// For the history of a key.
-    Key(usize, Box<Operation>),
+    /// For the histories of these keys.
+    Keys(Vec<(usize, Operation)>),
     /// Documents of these identities were inserted.
     Inserted(Vec<String>),
     /// Nothing to check.
@@ -87,6 +87,7 @@ impl Client {
             _ if self.index == 0 && number == 1 => {
                 Request::Create { collection: COLLECTION.to_owned(), schema: schema() }
             }
+            3..=8 if plan.has_batches && key < 2 => pair(&value),
             3..=5 | 9 if plan.has_indexes => self.document_request(number),
             0..=2 => Request::Read { key: name, empty_if_absent: false },
             3..=5 => Request::Write { key: name, value },
@@ -153,6 +154,9 @@ impl Client {
     /// If no correct store answers so.
     pub(crate) fn finish(&mut self, answer: &Value, now_us: u64) -> Result<Meaning, String> {
         let Some(current) = self.current.take() else { return Ok(Meaning::Nothing) };
+        if let Request::Batch { requests } = &current.call.request {
+            return self.finish_pair(requests, answer, &current, now_us);
+        }
         let action = match current.call.request {
             Request::Read { .. } => Action::Read(answer.clone()),
             Request::Write { value, .. } => Action::Write(value),
@@ -170,19 +174,65 @@ impl Client {
         self.last_seen.insert(current.key, seen);
         let (client, start_us) = (self.index, current.start_us);
         let operation = Operation { client, start_us, end_us: now_us, action };
-        Ok(Meaning::Key(current.key, Box::new(operation)))
+        Ok(Meaning::Keys(vec![(current.key, operation)]))
+    }
+
+    /// Two keys that are always written together always hold the same.
+    fn finish_pair(
+        &mut self,
+        requests: &[Request],
+        answer: &Value,
+        current: &Current,
+        now_us: u64,
+    ) -> Result<Meaning, String> {
+        let before = match answer.as_array().map(Vec::as_slice) {
+            Some([first, second]) if first == second => first,
+            _ => return Err(format!("a batch over two keys found {answer:?} in them")),
+        };
+        let mut operations = Vec::new();
+        for (key, request) in requests.iter().enumerate() {
+            let Request::Swap { value, .. } = request else { continue };
+            self.last_seen.insert(key, value.clone());
+            let action = Action::Swap(before.clone(), value.clone());
+            let (client, start_us) = (self.index, current.start_us);
+            operations.push((key, Operation { client, start_us, end_us: now_us, action }));
+        }
+        Ok(Meaning::Keys(operations))
     }
 }
 
 /// What a write may have done that got no answer by the end of the run.
-pub(crate) fn unanswered(client: usize, current: Current) -> Option<(usize, Operation)> {
+pub(crate) fn unanswered(client: usize, current: Current) -> Vec<(usize, Operation)> {
+    let start_us = current.start_us;
+    let operation = |action| Operation { client, start_us, end_us: u64::MAX, action };
     let action = match current.call.request {
         Request::Write { value, .. } | Request::Swap { value, .. } => Action::Write(value),
         Request::Cas { expected, value, .. } => Action::Swap(expected, value),
-        _ => return None,
+        Request::Batch { requests } => {
+            let values =
+                requests.into_iter().enumerate().filter_map(|(key, request)| match request {
+                    Request::Swap { value, .. } => Some((key, operation(Action::Write(value)))),
+                    _ => None,
+                });
+            return values.collect();
+        }
+        _ => return Vec::new(),
     };
-    let operation = Operation { client, start_us: current.start_us, end_us: u64::MAX, action };
-    Some((current.key, operation))
+    vec![(current.key, operation(action))]
+}
+
+/// The first two keys get this value, both or neither.
+fn pair(value: &Value) -> Request {
+    let swap = |key| Request::Swap { key: format!("key-{key}"), value: value.clone() };
+    Request::Batch { requests: (0..2).map(swap).collect() }
+}
+
+/// The first request of a batch, or the request.
+pub(crate) fn single(request: &Request) -> &Request {
+    match request {
+        Request::Batch { requests } => requests.first().unwrap_or(request),
+        request => request,
+    }
 }
 
 fn cas_action(expected: Value, value: Value, answer: &Value) -> Result<Action, String> {

@@ -175,6 +175,8 @@ pub struct Plan {
     pub think_us: u64,
     /// Whether they also make and drop indexes, over many documents.
     pub has_indexes: bool,
+    /// Whether the first two keys are written only together, in batches.
+    pub has_batches: bool,
     /// Keys they share.
     pub keys: usize,
     /// Chance that a client asks the node that it asked before.
@@ -286,6 +288,7 @@ impl Plan {
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x51a7_0000);
         let mut plan = Plan::ordinary(seed, &mut rng);
+        plan.has_batches = seed % 10 == 1 && plan.keys > 1;
         if Plan::is_classic(seed) {
             plan.be_classic(&mut rng);
             return plan;
@@ -381,8 +384,10 @@ impl Plan {
         self.founders = 5;
         self.evict_ticks = Some(u64::from(self.election_ticks.1) + rng.u64(1..10));
         self.sync_us = (50, rng.u64(200..3_000));
+        self.clients = rng.usize(3..7);
         self.operations = 200;
-        self.chaos_us = rng.u64(4_000_000..8_000_000);
+        self.think_us = 20_000;
+        self.chaos_us = rng.u64(3_000_000..5_000_000);
     }
 
     /// What is applied is durable in the store at once, and no log is kept for anybody.
@@ -585,7 +590,8 @@ impl Plan {
             clients: if is_dense { rng.usize(4..12) } else { rng.usize(1..6) },
             operations: if is_dense { rng.usize(40..150) } else { rng.usize(5..40) },
             think_us: if is_dense { 2_000 } else { 50_000 },
-            has_indexes: seed % 50 == 4,
+            has_indexes: seed % 100 == 4,
+            has_batches: false,
             keys: rng.usize(1..4),
             loyalty: one_of(rng, [0.0, 0.5, 0.95]),
             chaos_us: rng.u64(500_000..3_000_000),

@@ -30,25 +30,28 @@ macro_rules! noticed {
 }
 
 noticed! {
-    outdated_ballots: Planted::Paxos(paxos::PlantedBug::AcceptOutdatedBallot), from 27;
+    outdated_ballots: Planted::Paxos(paxos::PlantedBug::AcceptOutdatedBallot), from 7;
     decided_beyond_accepted: Planted::Paxos(paxos::PlantedBug::DecidedBeyondAccepted), from 7;
-    deliveries_before_the_disk: Planted::Paxos(paxos::PlantedBug::DeliverBeforePersisted), from 9;
+    deliveries_before_the_disk: Planted::Paxos(paxos::PlantedBug::DeliverBeforePersisted), from 49;
     duplicate_votes: Planted::Paxos(paxos::PlantedBug::DuplicateVotesCount), from 7;
-    evictions_by_opinion: Planted::Paxos(paxos::PlantedBug::EvictByOpinion), from 100;
-    forgotten_suffixes: Planted::Paxos(paxos::PlantedBug::ForgetAcceptedSuffix), from 28;
-    late_promises_that_decide: Planted::Paxos(paxos::PlantedBug::LatePromiseDecides), from 57;
+    evictions_by_opinion: Planted::Paxos(paxos::PlantedBug::EvictByOpinion), from 121;
+    forgotten_suffixes: Planted::Paxos(paxos::PlantedBug::ForgetAcceptedSuffix), from 7;
+    late_promises_that_decide: Planted::Paxos(paxos::PlantedBug::LatePromiseDecides), from 100;
     any_ballots_value: Planted::Paxos(paxos::PlantedBug::AdoptAnyBallot), from 28;
-    stale_memberships: Planted::Paxos(paxos::PlantedBug::StaleMembershipStays), from 88;
-    entries_beyond_a_membership: Planted::Paxos(paxos::PlantedBug::NoMembershipBarrier), from 348;
-    outdated_values_kept: Planted::Paxos(paxos::PlantedBug::CatchUpKeepsAccepted), from 2758;
-    reads_before_the_own_entry: Planted::Paxos(paxos::PlantedBug::ReadBeforeOwnEntry), from 1212;
-    answers_to_earlier_probes: Planted::Paxos(paxos::PlantedBug::StaleProbeCounts), from 1794;
-    reports_before_the_disk: Planted::Paxos(paxos::PlantedBug::AcceptedBeforePersisted), from 999;
-    questions_of_earlier_lives: Planted::Paxos(paxos::PlantedBug::TokensStartAgain), from 3458;
+    stale_memberships: Planted::Paxos(paxos::PlantedBug::StaleMembershipStays), from 70;
+    entries_beyond_a_membership: Planted::Paxos(paxos::PlantedBug::NoMembershipBarrier), from 347;
+    outdated_values_kept: Planted::Paxos(paxos::PlantedBug::CatchUpKeepsAccepted), from 4568;
+    reads_before_the_own_entry: Planted::Paxos(paxos::PlantedBug::ReadBeforeOwnEntry), from 244;
+    answers_to_earlier_probes: Planted::Paxos(paxos::PlantedBug::StaleProbeCounts), from 1113;
+    reports_before_the_disk: Planted::Paxos(paxos::PlantedBug::AcceptedBeforePersisted), from 567;
+    questions_of_earlier_lives: Planted::Paxos(paxos::PlantedBug::TokensStartAgain), from 346;
     promises_before_the_disk: Planted::Paxos(paxos::PlantedBug::PromiseBeforePersisted), from 27;
     learners_votes: Planted::Paxos(paxos::PlantedBug::LearnersVote), from 77;
     own_votes_before_the_disk: Planted::Paxos(paxos::PlantedBug::OwnVoteBeforePersisted), from 484;
-    reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 42;
-    cuts_before_the_store: Planted::Replica(replica::PlantedBug::CutBeforeStored), from 83;
-    stores_before_the_log: Planted::Replica(replica::PlantedBug::StoreBeforeLog), from 51;
+    reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 36;
+    snapshots_that_forget: Planted::Paxos(paxos::PlantedBug::InstallForgetsAccepted), from 717;
+    new_quorums_unasked: Planted::Paxos(paxos::PlantedBug::NewQuorumUnasked), from 347;
+    bases_without_the_promise: Planted::Replica(replica::PlantedBug::BaseWithoutPromise), from 267;
+    cuts_before_the_store: Planted::Replica(replica::PlantedBug::CutBeforeStored), from 99;
+    stores_before_the_log: Planted::Replica(replica::PlantedBug::StoreBeforeLog), from 17;
 }

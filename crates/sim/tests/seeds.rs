@@ -33,8 +33,13 @@ fn worlds_that_showed_a_bug_keep_every_promise() {
         // A log that was cut twice could not be opened after a power loss.
         255,
         // A new leader took the dead for alive, and granted the removal of a node that was needed.
-        3893, 4636, // Two groups that had each replaced the other's nodes never met.
-        2909,
+        3893, 4636,    // Two groups that had each replaced the other's nodes never met.
+        2909,    // One node was left that waited for somebody to vouch for it.
+        8725,    // A learner was left alone of a part that had started over.
+        8763,    // A node that was out asked only the one it had joined through, which was gone.
+        1004731, // A node was left alone of its part, which no other knew.
+        1012079, // A leader died 9 ms after it had made the other one a voter.
+        1101713,
     ];
     for seed in seeds {
         if let Err(what) = sim::cli::play(seed, &Variation::default(), false) {

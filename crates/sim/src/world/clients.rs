@@ -114,10 +114,14 @@ impl World {
             }
         }
         match self.clients[client].finish(&answer, self.now_us)? {
-            Meaning::Key(key, operation) if self.plan.policy == Policy::Passive => {
-                self.on_answer_of_primary(key, *operation)?;
+            Meaning::Keys(operations) => {
+                for (key, operation) in operations {
+                    match self.plan.policy {
+                        Policy::Passive => self.on_answer_of_primary(key, operation)?,
+                        Policy::Paxos => self.histories[key].add(operation),
+                    }
+                }
             }
-            Meaning::Key(key, operation) => self.histories[key].add(*operation),
             Meaning::Inserted(ids) => self.inserted.extend(ids),
             Meaning::Nothing => {}
         }

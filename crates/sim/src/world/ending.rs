@@ -133,9 +133,8 @@ impl World {
 
     pub(super) fn end(&mut self) -> Result<Report, String> {
         for client in &mut self.clients {
-            if let Some(current) = client.current.take()
-                && let Some((key, operation)) = unanswered(client.index, current)
-            {
+            let Some(current) = client.current.take() else { continue };
+            for (key, operation) in unanswered(client.index, current) {
                 self.histories[key].add(operation);
             }
         }

@@ -1,7 +1,7 @@
 //! The passive policy: what may stop while its assumption is to hold, and what is kept where it does not.
 
 use super::{Event, World};
-use crate::client::COLLECTION;
+use crate::client::{COLLECTION, single};
 use api::{Document, Request, SearchOptions};
 use paxos::{Entry, Payload, Policy, Slot, Standing};
 use std::collections::BTreeSet;
@@ -106,7 +106,8 @@ impl World {
 /// What an entry writes: the value of a key, or the identities of documents. No two operations write the same.
 fn values_of(entry: &Entry) -> Vec<String> {
     let Payload::Command(bytes) = &entry.payload else { return Vec::new() };
-    match Command::decode(bytes).map(|command| command.request) {
+    let request = Command::decode(bytes).map(|command| command.request);
+    match request.as_ref().map(single) {
         Ok(Request::Insert { documents, .. }) => {
             let ids = documents.iter().filter_map(|document| document.get_str("_id").ok());
             ids.map(str::to_owned).collect()
