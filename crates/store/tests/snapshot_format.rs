@@ -159,7 +159,7 @@ fn what_is_not_the_next_chunk_is_refused_and_the_import_goes_on() {
     let mut later = every_kind_of_row();
     run(&mut later, write("later", 1)).expect("written");
     let of_later = pull(&later.reader().snapshot().expect("snapshot"), 250);
-    let longer = pull(&snapshot, 300);
+    let longer = pull(&snapshot, 450);
     let mut import = begin();
     assert_eq!(import.add(&chunks[1]), Err(ImportError::WrongOrder { expected: 0, found: 1 }));
     import.add(&chunks[0]).expect("taken");
