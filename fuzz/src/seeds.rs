@@ -189,7 +189,7 @@ fn main() -> std::io::Result<()> {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/store/tests/fixtures/snapshot-v1");
     let chunk = |number| fs::read(fixtures.join(format!("chunk-{number}")));
     let place = store::Cursor::start().encode();
-    write("snapshot_chunks", &[chunk(0)?, chunk(1)?, chunk(2)?, place])?;
+    write("snapshot_chunks", &[chunk(0)?, chunk(1)?, chunk(2)?, chunk(3)?, place])?;
 
     let calls = texts.iter().filter_map(|text| api::parse::parse_call(text).ok());
     let commands = calls.filter(|call| call.request.is_write()).map(|mut call| {

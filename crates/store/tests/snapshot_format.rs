@@ -6,7 +6,7 @@
 
 mod common;
 
-use api::{Reference, Request};
+use api::{IndexKey, IndexSpec, Reference, Request};
 use bson::doc;
 use bytes::Bytes;
 use common::snapshot::pull;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use store::{
     Chunk, Command, Cursor, Effect, Entry, Import, ImportError, MemoryDisk, MemoryEngine,
-    SNAPSHOT_VERSION, Store,
+    SNAPSHOT_VERSION, Store, set_first_documents_in_thread,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -40,6 +40,12 @@ fn every_kind_of_row() -> Store<MemoryEngine> {
     let ana = doc! { "_id": 1, "email": "ana@example.org", "tags": ["a", "b"] };
     run(&mut store, insert("people", ana)).expect("inserted");
     run(&mut store, insert("people", doc! { "_id": 2, "tags": [] })).expect("inserted");
+    // An index of which one document is done.
+    set_first_documents_in_thread(1);
+    let keys = vec![IndexKey { path: "age".into(), descending: true }];
+    let name = IndexSpec::default_name(&keys);
+    let index = IndexSpec { name, keys, unique: false, sparse: false, filter: None };
+    run(&mut store, Request::CreateIndex { collection: "people".into(), index }).expect("begun");
     let slot = store.applied_slot() + 1;
     let group = Entry { slot, effect: Effect::Group(b"members") };
     store.apply(&[group]).expect("applied");
@@ -86,7 +92,7 @@ fn version_1_is_imported() {
     let store = import.finish().expect("finished");
     let expected = every_kind_of_row();
     assert_eq!(store.content_hash().expect("hash"), expected.content_hash().expect("hash"));
-    assert_eq!(store.group(), Some((4, Bytes::from("members"))));
+    assert_eq!(store.group(), Some((5, Bytes::from("members"))));
     store.verify().expect("sound");
 }
 
@@ -104,7 +110,7 @@ fn every_byte_stands_where_the_table_says() {
         };
         assert_eq!(&header[..8], b"mdb-snp\n");
         assert_eq!((at(8, 10), at(10, 11), at(11, 12)), (1, u64::from(is_last), 0));
-        assert_eq!((at(16, 24), at(24, 32), at(32, 40)), (8, number as u64, body.len() as u64));
+        assert_eq!((at(16, 24), at(24, 32), at(32, 40)), (9, number as u64, body.len() as u64));
         assert_eq!(header[40..CHAIN_START], chain_before);
         chain_before.copy_from_slice(&header[CHAIN_START..]);
         assert_eq!(chain_before, chain_of(chunk));
@@ -126,7 +132,7 @@ fn every_byte_stands_where_the_table_says() {
         assert!(left.is_empty());
     }
     families.dedup();
-    assert_eq!(families, [0x01, 0x02, 0x03, 0x10, 0x11, 0x20, 0x30, 0x31]);
+    assert_eq!(families, [0x01, 0x02, 0x03, 0x05, 0x10, 0x11, 0x20, 0x30, 0x31]);
 }
 
 fn chain_of(chunk: &[u8]) -> [u8; 16] {
@@ -153,14 +159,14 @@ fn what_is_not_the_next_chunk_is_refused_and_the_import_goes_on() {
     let mut later = every_kind_of_row();
     run(&mut later, write("later", 1)).expect("written");
     let of_later = pull(&later.reader().snapshot().expect("snapshot"), 250);
-    let longer = pull(&snapshot, 300);
+    let longer = pull(&snapshot, 450);
     let mut import = begin();
     assert_eq!(import.add(&chunks[1]), Err(ImportError::WrongOrder { expected: 0, found: 1 }));
     import.add(&chunks[0]).expect("taken");
     let refused: [(&[u8], ImportError); 5] = [
         (&chunks[0], ImportError::WrongOrder { expected: 1, found: 0 }),
         (&chunks[2], ImportError::WrongOrder { expected: 1, found: 2 }),
-        (&of_later[1], ImportError::OtherSnapshot { expected: 8, found: 9 }),
+        (&of_later[1], ImportError::OtherSnapshot { expected: 9, found: 10 }),
         (&longer[1], ImportError::BrokenChain { number: 1 }),
         (b"", ImportError::Damaged { bytes: 0, reason: "it does not begin as a chunk does" }),
     ];
