@@ -389,9 +389,9 @@ fn string_length(body: &[u8]) -> Option<usize> {
     let mut position = 0;
     loop {
         position += body.get(position..)?.iter().position(|byte| *byte == 0)? + 2;
-        match body.get(position - 2..position)?.first_chunk()? {
-            &STRING_END => return Some(position),
-            &STRING_ZERO => {}
+        match *body.get(position - 2..position)?.first_chunk()? {
+            STRING_END => return Some(position),
+            STRING_ZERO => {}
             _ => return None,
         }
     }

@@ -21,6 +21,9 @@ use std::cmp::Reverse;
 /// Most ranges of one plan that come from several values in several fields.
 const RANGES_MAX: usize = 1000;
 
+/// Half-open bounds of keys.
+pub(crate) type KeyRange = (Vec<u8>, Vec<u8>);
+
 /// How a query finds its documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan<'c> {
@@ -28,7 +31,7 @@ pub(crate) struct Plan<'c> {
     pub(crate) index: Option<&'c Index>,
     /// What to read: half-open bounds of what is behind the prefix of index or collection, in ascending
     /// order, disjoint.
-    pub(crate) ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) ranges: Vec<KeyRange>,
     /// Whether to read from the greatest key down.
     pub(crate) backward: bool,
     pub(crate) order: Order,
@@ -65,7 +68,7 @@ pub(crate) enum Order {
 pub(crate) struct KeyTest {
     pub(crate) field: usize,
     /// Half-open bounds in the direction of the field, ascending.
-    pub(crate) ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) ranges: Vec<KeyRange>,
 }
 
 /// What a plan is like: the lesser is better.
@@ -462,7 +465,7 @@ fn fields_of(index: Option<&Index>) -> Vec<Field<'_>> {
 
 /// The ranges to read, and how many fields they make use of: fields with single values, and one with
 /// anything else behind them.
-fn ranges(fields: &[Field<'_>], asked: &[Asked]) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+fn ranges(fields: &[Field<'_>], asked: &[Asked]) -> (Vec<KeyRange>, usize) {
     let mut points: Vec<Vec<u8>> = vec![Vec::new()];
     for (depth, field) in fields.iter().enumerate() {
         let Some(intervals) = &asked[depth].intervals else { return (around(points), depth) };
@@ -501,7 +504,7 @@ fn ranges(fields: &[Field<'_>], asked: &[Asked]) -> (Vec<(Vec<u8>, Vec<u8>)>, us
 }
 
 /// All that begins with each of the keys.
-fn around(points: Vec<Vec<u8>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn around(points: Vec<Vec<u8>>) -> Vec<KeyRange> {
     let range = |point: Vec<u8>| {
         let to = keys::behind(&point);
         (point, to)

@@ -5,7 +5,7 @@ use crate::engine::{Direction, EngineError, View};
 use crate::failure::{Failure, Fatal, Outcome};
 use crate::index::Index;
 use crate::keys;
-use crate::plan::{Order, Plan};
+use crate::plan::{KeyRange, Order, Plan};
 use api::Document;
 use bytes::Bytes;
 use query::Filter;
@@ -188,7 +188,7 @@ impl<V: View> Scan<'_, V> {
                 let start = if field == 0 { 0 } else { ends[field - 1] };
                 &key[start..ends[field]]
             };
-            let within = |(from, to): &(Vec<u8>, Vec<u8>)| from[..] <= *key && *key < to[..];
+            let within = |(from, to): &KeyRange| from[..] <= *key && *key < to[..];
             self.plan.ranges.iter().any(within)
                 && self.plan.key_tests.iter().all(|test| test.passes(part(test.field)))
         };

@@ -279,8 +279,8 @@ fn random_request(dice: &mut Dice, slot: u64) -> Request {
             Request::DropIndex { collection, name }
         }
         97..99 => {
-            let fields = [("b", slot % 2 == 0, false)];
-            let drop = if slot % 3 == 0 { vec!["b".to_owned()] } else { Vec::new() };
+            let fields = [("b", slot.is_multiple_of(2), false)];
+            let drop = if slot.is_multiple_of(3) { vec!["b".to_owned()] } else { Vec::new() };
             Request::Alter { collection, add: schema(&fields), drop, check: true }
         }
         _ => match dice.below(4) {

@@ -249,6 +249,7 @@ fn readers_outlive_the_folder_without_a_crash() {
     let snapshot = reader.snapshot().expect("snapshot");
     drop(store);
     // A table may still be on its way out.
+    #[expect(clippy::disallowed_methods, reason = "the engine's own threads are waited for")]
     let removed = (0..500).any(|_| {
         let is_gone = std::fs::remove_dir_all(folder.path()).is_ok() || !folder.path().exists();
         if !is_gone {

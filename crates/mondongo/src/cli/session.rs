@@ -330,7 +330,8 @@ impl Session {
     async fn search(&self, mut list: Vec<Value>) -> Result<(Value, &'static str), Error> {
         const ALL: &str = "";
         const MORE: &str = "There are more; give a limit, or export the collection.\n";
-        let has_cursors = parse::Operation::find("next").is_some();
+        // A folder that is only read has nobody who would keep a cursor.
+        let has_cursors = parse::Operation::find("next").is_some() && self.level != Level::Local;
         const WITHOUT_OPTIONS: usize = 3;
         if list.len() == WITHOUT_OPTIONS {
             list.push(Value::Document(Document::new()));

@@ -62,9 +62,10 @@ impl Pages {
             if self.left == 0 {
                 self.close().await;
             }
+            let has_cursors = self.has_cursors();
             let mut documents = match &mut self.next {
                 Next::End => return Ok(None),
-                Next::Begin if has_cursors() => self.open_cursor().await?,
+                Next::Begin if has_cursors => self.open_cursor().await?,
                 Next::Begin if !self.wanted.sort.is_empty() => {
                     return Err(Error::new(
                         ErrorCode::Unavailable,
@@ -93,6 +94,11 @@ impl Pages {
             self.left -= documents.len() as u64;
             return Ok(Some(documents));
         }
+    }
+
+    /// A folder that is only read has nobody who would keep a cursor.
+    fn has_cursors(&self) -> bool {
+        self.level != Level::Local && Operation::find("next").is_some()
     }
 
     /// The rest is not wanted.
@@ -182,10 +188,6 @@ impl Pages {
         let shown = fields.iter().map(|field| (field.clone(), Value::Int64(1)));
         (!fields.is_empty()).then(|| shown.collect())
     }
-}
-
-fn has_cursors() -> bool {
-    Operation::find("next").is_some()
 }
 
 fn page_option() -> Value {

@@ -201,3 +201,38 @@ fn exports_and_imports_are_inverse() {
     let again = exported(&group, "e");
     assert_eq!(again.iter().collect::<Vec<_>>(), part);
 }
+
+/// Replacing puts documents in the place of those with their `_id`s; of lines with one `_id` the last one wins.
+#[test]
+fn an_import_can_replace_what_is_there() {
+    let group = Group::start(1);
+    let line = |n: u64, v: &str| format!("{{\"_id\":{n},\"v\":\"{v}\"}}\n");
+    let first: String = (0..1_500).map(|n| line(n, "old")).collect();
+    let first = write(&group, "first.jsonl", first);
+    let output = run(&group, &["import", "c", show(&first), "--create"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let second: String =
+        (1_000..2_000).map(|n| line(n, "new") + &line(n / 2, &format!("half {n}"))).collect();
+    let second = write(&group, "second.jsonl", second);
+    let output = run(&group, &["import", "c", show(&second), "--upsert", "--batch", "100"]);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(told(&output).contains("2,000 documents imported"), "{}", told(&output));
+    let found = exported(&group, "c");
+    assert_eq!(found.len(), 2_000);
+    for document in &found {
+        let n = document["_id"].as_u64().expect("a number");
+        let expected = match n {
+            0..500 => "old".to_string(),
+            500..1_000 => format!("half {}", n * 2 + 1),
+            _ => "new".to_string(),
+        };
+        assert_eq!(document["v"], expected.as_str(), "{n}");
+    }
+    // The prompt fetches as many parts as there are.
+    let output = mondongo()
+        .args(["cli", &group.nodes[0].address, "--json", "-c", "search c *"])
+        .output()
+        .expect("it runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer[1].as_array().map(Vec::len), Some(2_000), "all documents");
+}

@@ -133,30 +133,27 @@ fn a_watch_follows_the_group_through_kills_without_gap_or_repeat() {
     let (writer, watcher) = runtime.block_on(async {
         (connect().await.expect("connected"), connect().await.expect("connected"))
     });
+    // The watch stands before the first write.
     let watching = |subject: Subject, is_last: fn(&Document) -> bool| {
-        let watcher = watcher.clone();
-        async move {
-            let mut watch = watcher.watch(subject, None).await.expect("a watch");
-            let told = tokio::spawn(async move {
-                let mut told = Vec::new();
-                loop {
-                    let event = watch.next().await.expect("an event");
-                    let is_over = is_last(&event.fields);
-                    told.push(event);
-                    if is_over {
-                        return told;
-                    }
+        let mut watch = runtime.block_on(watcher.watch(subject, None)).expect("a watch");
+        runtime.spawn(async move {
+            let mut told = Vec::new();
+            loop {
+                let event = watch.next().await.expect("an event");
+                let is_over = is_last(&event.fields);
+                told.push(event);
+                if is_over {
+                    return told;
                 }
-            });
-            told
-        }
+            }
+        })
     };
-    let of_key = runtime.block_on(watching(Subject::Key("k".into()), |event| {
+    let of_key = watching(Subject::Key("k".into()), |event| {
         event.get_i64("value").is_ok_and(|value| value == WRITES - 1)
-    }));
-    let of_collection = runtime.block_on(watching(Subject::Collection("c".into()), |event| {
+    });
+    let of_collection = watching(Subject::Collection("c".into()), |event| {
         event.get_i64("_id").is_ok_and(|id| id == WRITES - 1)
-    }));
+    });
     let writing = runtime.spawn(async move {
         for number in 0..WRITES {
             writer.swap("k", number).await.expect("swapped");
