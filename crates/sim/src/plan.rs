@@ -384,10 +384,8 @@ impl Plan {
         self.founders = 5;
         self.evict_ticks = Some(u64::from(self.election_ticks.1) + rng.u64(1..10));
         self.sync_us = (50, rng.u64(200..3_000));
-        self.clients = rng.usize(3..7);
         self.operations = 200;
-        self.think_us = 20_000;
-        self.chaos_us = rng.u64(3_000_000..5_000_000);
+        self.chaos_us = rng.u64(4_000_000..8_000_000);
     }
 
     /// What is applied is durable in the store at once, and no log is kept for anybody.
