@@ -1,5 +1,5 @@
 //! `cargo xtask mongomock`: asks mongomock and the query language the same questions
-//! (`docs/design/queries.md`). Not a step of every check: it needs Python and a package from PyPI.
+//! (`docs/design/queries.md`). Not a step of `cargo xtask check`, but of continuous integration: it needs Python and a package from PyPI.
 
 use crate::step::{cargo, is_there, must_succeed, root};
 use anyhow::{Context, Result};
