@@ -25,12 +25,13 @@ fn a_leader_that_stops_in_order_hands_over_first() {
         let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
         let begun = Instant::now();
         assert!(group.stop(leader).success(), "{}", group.log(leader));
-        // It has ended by now; so they know already.
-        let next = group.status(others[0]).expect("an answer");
-        assert!(next["leader"].is_string(), "somebody leads: {next}");
         let log = group.log(leader);
         let stop = log.rfind("stopping").expect("it says that it stops");
         assert!(log[stop..].contains("follows"), "it has seen another lead: {log}");
+        // The others hear so at about the same time, on a machine that is not busy.
+        wait_for("the others to know who leads", || {
+            group.status(others[0]).filter(|status| status["leader"].is_string())
+        });
         progress(&load, 100);
         let pause = load.longest_pause_since(begun);
         eprintln!("handing over: longest pause {} ms", pause.as_millis());
