@@ -9,16 +9,15 @@
 use crate::apply::Applying;
 use crate::codec::Writer;
 use crate::command::request_bytes;
+use crate::documents;
 use crate::engine::View;
-use crate::failure::{Failure, Fatal, Outcome, bad_request, too_large};
+use crate::failure::{Failure, Fatal, Outcome, bad_request};
 use crate::search::Search;
 use crate::{pairs, validate};
 use api::limits::{BATCH_REQUESTS_MAX, DOCUMENT_BYTES_MAX};
 use api::{Error, ErrorCode, Expectation, Request, SearchOptions, Value, order};
 use query::show;
 
-/// Most bytes of rows that one batch writes, every version of a row counted.
-pub(crate) const WRITTEN_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of answers of one batch.
 const ANSWER_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 
@@ -115,12 +114,7 @@ impl<V: View> Applying<'_, V> {
                 format!("the answers of the batch take more than {ANSWER_BYTES_MAX} bytes of BSON"),
             ));
         }
-        if self.overlay.written_bytes() > WRITTEN_BYTES_MAX {
-            return Err(too_large(format!(
-                "the batch writes more than {WRITTEN_BYTES_MAX} bytes; divide it"
-            )));
-        }
-        Ok(())
+        documents::check_written(self.overlay)
     }
 
     /// Refuses what is not as it is expected.

@@ -8,6 +8,7 @@
 
 use crate::apply::Applying;
 use crate::catalog::Collection;
+use crate::documents::WRITTEN_BYTES_MAX;
 use crate::engine::{Direction, View};
 use crate::failure::{Failure, Fatal, Outcome, too_large};
 use crate::index::{self, Index, IndexState, Position};
@@ -172,7 +173,7 @@ impl<V: View> Applying<'_, V> {
         let step = self.read_step(collection.number, position, documents_max)?;
         let mut position = position.clone();
         let mut writing = self.writing(&collection);
-        let mut failed = None;
+        let (mut failed, mut is_cut) = (None, false);
         for (id_key, document) in &step.documents {
             let added = writing.entries(index, document).and_then(|entries| {
                 entries.iter().try_for_each(|entry| writing.put_entry(index, id_key, entry))
@@ -187,6 +188,10 @@ impl<V: View> Applying<'_, V> {
             }
             position.documents += 1;
             position.id_key = id_key.to_vec();
+            if writing.overlay.written_bytes() >= WRITTEN_BYTES_MAX / 2 {
+                is_cut = true;
+                break;
+            }
         }
         let multikey = writing.multikey;
         let mut collection = (*collection).clone();
@@ -199,7 +204,7 @@ impl<V: View> Applying<'_, V> {
                 self.drop_rows(collection.number, number);
                 IndexState::Failed(reason)
             }
-            None if step.is_last => {
+            None if step.is_last && !is_cut => {
                 self.overlay.delete(keys::build(collection.number, number));
                 IndexState::Ready
             }

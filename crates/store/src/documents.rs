@@ -22,6 +22,8 @@ use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.
 pub const ID_KEY_BYTES_MAX: usize = 2048;
+/// Most bytes of rows that one command writes, every version of a row counted.
+pub const WRITTEN_BYTES_MAX: usize = 64 << 20;
 
 /// The writing side of one operation on one collection.
 pub(crate) struct Writing<'a, V> {
@@ -96,6 +98,7 @@ impl<V: View> Writing<'_, V> {
             validate::check_document("update: the document after it", &document)?;
             schema::check(&self.collection.name, &self.collection.schema, &document)?;
             self.overlay.put(keys::document(self.collection.number, &found.id_key), bytes);
+            check_written(self.overlay)?;
             changed.push((found, document));
         }
         let collection = self.collection;
@@ -154,6 +157,7 @@ impl<V: View> Writing<'_, V> {
         id_key: &[u8],
         entry: &Entry<'_>,
     ) -> Outcome<()> {
+        check_written(self.overlay)?;
         let row = index.row(self.collection.number, entry, id_key);
         if !index.is_exclusive(entry) {
             self.overlay.put_fresh(row, Vec::new());
@@ -181,6 +185,18 @@ impl<V: View> Writing<'_, V> {
         });
         Ok(bytes?)
     }
+}
+
+/// Refuses a command that writes more than one entry may. What it says is bounded by its frame, but what it
+/// does to many documents, or puts into many indexes, is not; every node must be able to hold it.
+pub(crate) fn check_written<V: View>(overlay: &Overlay<V>) -> Result<(), Error> {
+    if overlay.written_bytes() > WRITTEN_BYTES_MAX {
+        return Err(too_large(format!(
+            "the request would write more than {WRITTEN_BYTES_MAX} bytes of documents and index entries in one step; \
+             divide it, for example by ranges of _id"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks the invariants of a collection by reading all of it.

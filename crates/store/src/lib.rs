@@ -63,7 +63,7 @@ mod validate;
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
 pub use builds::{BUILD_FIRST_DOCUMENTS, BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
 pub use command::{COMMAND_VERSION, Command, DecodeError};
-pub use documents::ID_KEY_BYTES_MAX;
+pub use documents::{ID_KEY_BYTES_MAX, WRITTEN_BYTES_MAX};
 pub use engine::{
     Batch, Engine, EngineError, FjallEngine, FjallOptions, FjallView, MemoryDisk, MemoryEngine,
     View,

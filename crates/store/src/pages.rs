@@ -9,11 +9,13 @@
 
 use crate::catalog::Collection;
 use crate::engine::View;
-use crate::failure::{Fatal, Outcome, bad_request, split};
+use crate::failure::{Fatal, Outcome, bad_request, show, split};
 use crate::keys;
 use crate::plan::{Order, plan};
 use crate::scan::{Scan, Spot, decode};
 use crate::search::Search;
+use api::limits::SHORT_FRAME_BYTES_MAX;
+use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, SearchOptions, Value, json};
 use bytes::Bytes;
 use query::Filter;
@@ -219,14 +221,7 @@ impl Filling {
         let length = json::length(&item, &mut self.scratch) + 1;
         if self.bytes + length > self.limits.bytes {
             if self.items.is_empty() {
-                return Err(Error::new(
-                    ErrorCode::ResultTooLarge,
-                    format!(
-                        "the next document takes {length} bytes of JSON, more than the {} that fit \
-                         this answer; send [\"hello\",{{\"frame\":4}}] and ask again, or search with fields",
-                        self.limits.bytes
-                    ),
-                ));
+                return Err(too_long_alone(&item, length, self.limits.bytes));
             }
             self.has_more = true;
             return Ok(false);
@@ -248,4 +243,25 @@ impl Filling {
     fn finish(self) -> Page {
         Page { items: self.items, next: self.has_more.then_some(self.next) }
     }
+}
+
+/// The refusal of a page whose first item alone does not fit.
+fn too_long_alone(item: &Value, length: usize, bytes_max: usize) -> Error {
+    let which = match item {
+        Value::Document(document) => document.get(ID_FIELD).map(show),
+        _ => None,
+    };
+    let which = which.map_or_else(String::new, |id| format!(" (_id {id})"));
+    // Whoever has long frames already cannot be helped by them.
+    let advice = if bytes_max < SHORT_FRAME_BYTES_MAX {
+        "send [\"hello\",{\"frame\":4}] and ask again, or search for parts of it with fields"
+    } else {
+        "search for parts of it with fields, or leave it out by the query"
+    };
+    Error::new(
+        ErrorCode::ResultTooLarge,
+        format!(
+            "the next document{which} takes {length} bytes of JSON, more than the {bytes_max} that fit this answer; {advice}"
+        ),
+    )
 }

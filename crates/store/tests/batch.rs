@@ -127,3 +127,34 @@ fn a_batch_that_writes_too_much_is_refused_and_undone() {
         run(&mut store, Request::Batch { requests: swaps(3).collect() }).expect_err("refused");
     assert_eq!(error.code, ErrorCode::ResultTooLarge, "{error}");
 }
+
+/// What a command says is bounded by its frame; what it does must be bounded too, or one small update takes the
+/// memory of every node, at every start anew.
+#[test]
+fn an_update_that_would_write_too_much_is_refused_whole() {
+    let mut store = Store::open(MemoryDisk::new().engine()).expect("opened");
+    let schema = api::Schema::default();
+    run(&mut store, Request::Create { collection: "c".into(), schema }).expect("created");
+    for id in 0..10 {
+        run(&mut store, insert("c", doc! { "_id": id, "l": [0] })).expect("inserted");
+    }
+    let update = |changes| Request::Update {
+        collection: "c".into(),
+        filter: doc! {},
+        changes,
+        options: api::UpdateOptions::default(),
+    };
+    for changes in
+        [doc! { "$set": { "s": "x".repeat(10_000_000) } }, doc! { "$set": { "l.999999": 1 } }]
+    {
+        let refused = run(&mut store, update(changes)).expect_err("it is too much");
+        assert_eq!(refused.code, ErrorCode::TooLarge, "{refused}");
+        assert!(refused.message.contains("divide it"), "{refused}");
+    }
+    run(&mut store, update(doc! { "$set": { "n": 1 } })).expect("this is little");
+    run(&mut store, update(doc! { "$unset": { "n": 1 } })).expect("and this");
+    store.verify().expect("sound");
+    let view =
+        store.reader().query(&Request::Count { collection: "c".into(), filter: doc! { "l": [0] } });
+    assert_eq!(view.expect("no trouble"), Ok(Value::Int64(10)));
+}

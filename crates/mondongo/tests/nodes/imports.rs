@@ -60,7 +60,7 @@ fn rejected(path: &Path) -> Vec<(u64, String)> {
 fn an_import_killed_in_the_middle_goes_on_and_takes_each_line_once() {
     let mut group = Group::start(3);
     assert_eq!(group.ask(0, &json!(["create", "c", {"n": "int"}]))[0], "ok");
-    const LINES: u64 = 12_000;
+    const LINES: u64 = 30_000;
     let bad = |n: u64| n % 1_000 == 77;
     let line = |n| format!("{{\"n\":{}}}\n", if bad(n) { "\"x\"".into() } else { n.to_string() });
     let file = write(&group, "lines.jsonl", (0..LINES).map(line).collect::<String>());
@@ -90,7 +90,7 @@ fn an_import_killed_in_the_middle_goes_on_and_takes_each_line_once() {
     let output = run(&group, &words);
     assert_eq!(output.status.code(), Some(1), "some lines are bad: {}", told(&output));
     assert!(told(&output).contains("goes on after line"), "{}", told(&output));
-    assert!(told(&output).contains("11,988 documents imported, 12 rejected"), "{}", told(&output));
+    assert!(told(&output).contains("29,970 documents imported, 30 rejected"), "{}", told(&output));
     let mut found: BTreeMap<u64, u64> = BTreeMap::new();
     for document in exported(&group, "c") {
         *found.entry(document["n"].as_u64().expect("a number")).or_default() += 1;
@@ -99,7 +99,7 @@ fn an_import_killed_in_the_middle_goes_on_and_takes_each_line_once() {
     assert!(found == expected, "{} of {}", found.len(), expected.len());
     let lines: Vec<u64> =
         rejected(&group.folder.path().join("lines.jsonl.rejected")).iter().map(|r| r.0).collect();
-    assert_eq!(lines, (0..12).map(|n| n * 1_000 + 78).collect::<Vec<_>>());
+    assert_eq!(lines, (0..30).map(|n| n * 1_000 + 78).collect::<Vec<_>>());
     assert!(!state.exists(), "nothing is left to go on with");
 }
 

@@ -29,10 +29,20 @@ enum ListOrder {
     Fields(SortKeys),
 }
 
+/// What says how `$each` is pushed.
+const MODIFIERS_OF_EACH: [&str; 3] = ["$position", "$slice", "$sort"];
+
 impl Push {
     pub(super) fn parse(path: &Path, operand: &Value) -> Result<Push, Error> {
         let modifiers = match operand {
             Value::Document(modifiers) if modifiers.contains_key("$each") => modifiers,
+            Value::Document(modifiers)
+                if modifiers.keys().any(|name| MODIFIERS_OF_EACH.contains(&name.as_str())) =>
+            {
+                return Err(bad_query(format!(
+                    "$push: {path}: $position, $slice and $sort go with $each only"
+                )));
+            }
             value => {
                 let elements = vec![value.clone()];
                 return Ok(Push { elements, position: None, sort: None, slice: None });
