@@ -27,8 +27,9 @@ pub(super) fn count(answer: &Value, done: &str) -> String {
     }
 }
 
-/// The answer to `desc`: collections with their schemas.
-pub(super) fn collections(described: &[(String, Schema, Value)]) -> String {
+/// The answer to `desc`: collections with their schemas, and the indexes that no field's `*` tells of, which
+/// are taken from the answer to `describe`.
+pub(super) fn collections(described: &[(String, Schema, Value)], answer: &Value) -> String {
     let mut text = String::from("Collections:\n");
     if described.is_empty() {
         text.push_str("  (none)\n");
@@ -42,8 +43,38 @@ pub(super) fn collections(described: &[(String, Schema, Value)]) -> String {
         for field in &schema.fields {
             text += &format!("  {}\n", declaration(field));
         }
+        let description = answer.as_document().and_then(|all| all.get(name));
+        let indexes = description.and_then(Value::as_document).and_then(|d| d.get("indexes"));
+        for index in indexes.and_then(Value::as_array).into_iter().flatten() {
+            text += &index_line(index, schema).unwrap_or_default();
+        }
     }
     text
+}
+
+/// An index; none for that on `_id`, and for a ready one that the schema shows.
+fn index_line(index: &Value, schema: &Schema) -> Option<String> {
+    let index = index.as_document()?;
+    let (name, keys) = (index.get_str("name").ok()?, index.get_document("keys").ok()?);
+    let state = index.get_str("state").unwrap_or_default();
+    let is_shown = schema.fields.iter().any(|field| {
+        (field.index || field.unique) && name == format!("{}_1", field.name) && state == "ready"
+    });
+    if name == "_id_" || is_shown {
+        return None;
+    }
+    let mut line = format!("  index {name}: {}", scalar(&Value::Document(keys.clone())));
+    for property in ["unique", "sparse"] {
+        if index.get_bool(property).unwrap_or_default() {
+            line += &format!(", {property}");
+        }
+    }
+    for property in ["where", "documents_done", "reason"] {
+        if let Some(value) = index.get(property) {
+            line += &format!(", {property} {}", scalar(value));
+        }
+    }
+    Some(line + &format!(", {state}\n"))
 }
 
 /// The faults of a node after one was turned on or off.

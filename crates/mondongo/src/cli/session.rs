@@ -413,14 +413,12 @@ impl Session {
 
     async fn describe(&self, collection: Option<String>) -> Result<Answer, Failure> {
         let value = self.request(Request::Describe { collection: collection.clone() }).await?;
-        let described = match collection {
-            Some(name) => {
-                let whole = Document::from_iter([(name, value.clone())]);
-                collections(&Value::Document(whole))?
-            }
-            None => collections(&value)?,
+        let whole = match collection {
+            Some(name) => Value::Document(Document::from_iter([(name, value.clone())])),
+            None => value.clone(),
         };
-        Ok(Answer { text: render::collections(&described), value, is_list: false })
+        let text = render::collections(&collections(&whole)?, &whole);
+        Ok(Answer { text, value, is_list: false })
     }
 
     /// A request as the native protocol has it; its answer is shown as it has it, too.
