@@ -1,12 +1,13 @@
 //! Accepting connections, and telling clients from nodes by their first bytes.
 
+use crate::folder::Identity;
 use crate::peer::Incoming;
 use crate::service::NodeService;
 use gateway::Settings;
 use gateway::detect::{Detected, sniff};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,23 @@ pub(crate) struct Connections {
     /// Most connections at once; the limit of open files, less what the node needs itself.
     pub(crate) connections_max: usize,
     pub(crate) count: Count,
+}
+
+impl Connections {
+    /// Of a node that will listen at `address`, until `closed` says so.
+    pub(crate) fn new(
+        service: NodeService,
+        identity: &Arc<OnceLock<Identity>>,
+        address: &str,
+        closed: watch::Receiver<bool>,
+        connections_max: usize,
+    ) -> Arc<Connections> {
+        let (inbox, faults) = (Arc::clone(&service.inbox), Arc::clone(&service.faults));
+        let incoming = Incoming::new(Arc::clone(identity), address.to_owned(), inbox, faults);
+        let settings = Arc::new(Settings { stop: closed, ..Settings::default() });
+        let count = Count::default();
+        Arc::new(Connections { service, settings, incoming, connections_max, count })
+    }
 }
 
 /// How many connections there are, and how many of them are clients'.

@@ -4,7 +4,7 @@
 //! through the log and a later server has them. A member of a larger group is opened for reading: a write would be
 //! known to this node alone.
 
-use crate::connections::{Connections, Count};
+use crate::connections::Connections;
 use crate::cursors::{self, Cursors};
 use crate::error::ServerError;
 use crate::faults::Faults;
@@ -12,7 +12,6 @@ use crate::folder::{Folder, Identity, Stage};
 use crate::inbox::Inbox;
 use crate::open::Opening;
 use crate::options::{EvictAfter, Options};
-use crate::peer::Incoming;
 use crate::process::raise_file_limit;
 use crate::run::{Startup, Stop, now_ms, stopped};
 use crate::service::NodeService;
@@ -196,23 +195,13 @@ async fn run_alone(
     let inbox = Arc::new(Inbox::default());
     let faults = Arc::new(Faults::new(false));
     let (closing, closed) = watch::channel(false);
-    let connections = Arc::new(Connections {
-        service: NodeService {
-            inbox: Arc::clone(&inbox),
-            faults: Arc::clone(&faults),
-            cursors: Arc::clone(&cursors),
-            watches: Arc::clone(&watches),
-        },
-        settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
-        incoming: Incoming::new(
-            Arc::clone(&identity),
-            address.clone(),
-            Arc::clone(&inbox),
-            Arc::clone(&faults),
-        ),
-        connections_max: raise_file_limit(),
-        count: Count::default(),
-    });
+    let service = NodeService {
+        inbox: Arc::clone(&inbox),
+        faults: Arc::clone(&faults),
+        cursors: Arc::clone(&cursors),
+        watches: Arc::clone(&watches),
+    };
+    let connections = Connections::new(service, &identity, &address, closed, raise_file_limit());
     let (dialer, mut streams) = dialer();
     let accepting = Arc::clone(&connections);
     let accept = tokio::spawn(async move {

@@ -3,7 +3,7 @@
 use crate::address::{check, check_reachable, resolve_listen};
 use crate::apply_thread::ApplyThread;
 use crate::backlog::Backlog;
-use crate::connections::{Connections, Count};
+use crate::connections::Connections;
 use crate::cursors::Cursors;
 use crate::diverged::DivergedFile;
 use crate::error::ServerError;
@@ -16,7 +16,7 @@ use crate::log_thread::LogThread;
 use crate::node::{Node, Seen, UnderWay};
 use crate::open::{Opened, Opening};
 use crate::options::Options;
-use crate::peer::{Incoming, Peers};
+use crate::peer::Peers;
 use crate::process::{raise_file_limit, random_number};
 use crate::queue::Queue;
 use crate::readers::{Readers, SharedReader};
@@ -91,23 +91,13 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
             tracing::warn!("clients may turn faults of this node on and off (--fault-injection)");
         }
         let (closing, closed) = watch::channel(false);
-        let connections = Arc::new(Connections {
-            service: NodeService {
-                inbox: Arc::clone(&inbox),
-                faults: Arc::clone(&faults),
-                cursors: Arc::clone(&cursors),
-                watches: Arc::clone(&watches),
-            },
-            settings: Arc::new(gateway::Settings { stop: closed, ..gateway::Settings::default() }),
-            incoming: Incoming::new(
-                Arc::clone(&identity),
-                address.clone(),
-                Arc::clone(&inbox),
-                Arc::clone(&faults),
-            ),
-            connections_max,
-            count: Count::default(),
-        });
+        let service = NodeService {
+            inbox: Arc::clone(&inbox),
+            faults: Arc::clone(&faults),
+            cursors: Arc::clone(&cursors),
+            watches: Arc::clone(&watches),
+        };
+        let connections = Connections::new(service, &identity, &address, closed, connections_max);
         for listener in listeners {
             tokio::spawn(Arc::clone(&connections).accept(listener));
         }

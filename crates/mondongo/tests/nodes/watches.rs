@@ -167,7 +167,8 @@ fn a_watch_follows_the_group_through_kills_without_gap_or_repeat() {
         let leader = group.leader();
         let victim = if round % 2 == 0 { leader } else { (leader + 1) % 3 };
         group.kill(victim);
-        std::thread::sleep(Duration::from_millis(150));
+        let others: Vec<usize> = (0..3).filter(|number| *number != victim).collect();
+        group.one_leader_among(&others);
         group.start_node(victim, None);
         wait_for("the node to serve again", || group.status(victim));
     }

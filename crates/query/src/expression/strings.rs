@@ -35,19 +35,27 @@ pub(super) fn concat(
     Ok(Some(Value::String(joined)))
 }
 
-/// Null is empty text, numbers and dates are written out, as `$toString` does.
+/// The first argument as text: null is empty, numbers and dates are written out, as `$toString` does.
+fn written_out(
+    name: &'static str,
+    arguments: Arguments<'_, '_>,
+    budget: &mut Budget,
+) -> Result<String, Error> {
+    let text = match argument(arguments, 0) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) if !is_nothing(Some(value)) => convert::written(name, value)?,
+        _ => String::new(),
+    };
+    budget.charge_bytes(text.len())?;
+    Ok(text)
+}
+
 pub(super) fn case(
     name: &'static str,
     arguments: Arguments<'_, '_>,
     budget: &mut Budget,
 ) -> Answer {
-    let text = match argument(arguments, 0) {
-        value if is_nothing(value) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => convert::written(name, value)?,
-        None => String::new(),
-    };
-    budget.charge_bytes(text.len())?;
+    let text = written_out(name, arguments, budget)?;
     // Of letters beyond ASCII some change their number of bytes; MongoDB leaves them as they are.
     let changed =
         if name == "$toLower" { text.to_ascii_lowercase() } else { text.to_ascii_uppercase() };
@@ -59,13 +67,7 @@ pub(super) fn substring(
     arguments: Arguments<'_, '_>,
     budget: &mut Budget,
 ) -> Answer {
-    let text = match argument(arguments, 0) {
-        value if is_nothing(value) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => convert::written(name, value)?,
-        None => String::new(),
-    };
-    budget.charge_bytes(text.len())?;
+    let text = written_out(name, arguments, budget)?;
     let number = |position: usize| {
         let value = argument(arguments, position);
         value
