@@ -29,7 +29,7 @@ pub(crate) mod family {
     pub(crate) const INDEX: u8 = 0x11;
     /// Key of the key-value map → value.
     pub(crate) const PAIR: u8 = 0x20;
-    /// Slot → reference and answer.
+    /// First slot of a page → references and answers; slot of a long answer → the answer.
     pub(crate) const REFERENCE: u8 = 0x30;
     /// Client → mark below which its references are forgotten.
     pub(crate) const CLIENT: u8 = 0x31;
@@ -125,10 +125,32 @@ pub(crate) fn pair(key: &str) -> Vec<u8> {
     row
 }
 
+/// Stands behind the slot of a long answer.
+const LONG_ANSWER: u8 = 1;
+
+/// The page of references that begins with this slot.
 pub(crate) fn reference(slot: u64) -> Vec<u8> {
     let mut key = vec![family::REFERENCE];
     key.extend_from_slice(&slot.to_be_bytes());
     key
+}
+
+/// The answer of a slot that is too long for its page.
+pub(crate) fn long_answer(slot: u64) -> Vec<u8> {
+    let mut key = reference(slot);
+    key.push(LONG_ANSWER);
+    key
+}
+
+/// The slot of a row of references, and whether it is that of a long answer.
+pub(crate) fn reference_row(key: &[u8]) -> Option<(u64, bool)> {
+    let (slot, rest) = key.get(1..)?.split_first_chunk()?;
+    let is_long = match rest {
+        [] => false,
+        [LONG_ANSWER] => true,
+        _ => return None,
+    };
+    Some((u64::from_be_bytes(*slot), is_long))
 }
 
 pub(crate) fn client(client: &str) -> Vec<u8> {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Format of the rows; raised when they change.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 /// One decided log position, as the store sees it.
 #[derive(Clone, Copy, Debug)]
@@ -334,6 +334,7 @@ impl<E: Engine> Store<E> {
         if outcomes.is_empty() {
             return Ok(outcomes);
         }
+        self.state.references.write_page(&mut overlay);
         self.applying(&mut overlay, 0).sweep()?;
         let (floor, bytes_max) = (self.log_floor, self.change_rows_bytes_max);
         feed::trim(&mut overlay, &mut self.state, change_rows, floor, bytes_max)?;
@@ -430,7 +431,7 @@ impl<E: Engine> Store<E> {
             }
             Known::Answered(first) => {
                 self.note_nothing(overlay, slot, &command.request);
-                let answer = self.state.references.answer(overlay, first);
+                let answer = self.state.references.answer(overlay, first, &command.request);
                 self.state.references.acknowledge(overlay, reference, command.acked, slot);
                 let answer = split(answer)?;
                 Ok((answer.and_then(|answer| answer), true))
@@ -453,7 +454,7 @@ impl<E: Engine> Store<E> {
                 if self.planted == Some(crate::PlantedBug::ReferencesNotWritten) {
                     return Ok((answer, false));
                 }
-                self.state.references.record(overlay, reference, command.acked, slot, &answer);
+                self.state.references.record(overlay, command, slot, &answer)?;
                 Ok((answer, false))
             }
         }
