@@ -11,7 +11,7 @@ use crate::keys;
 use crate::overlay::Overlay;
 use crate::references::References;
 use crate::store::Group;
-use crate::{pairs, validate};
+use crate::{pairs, sweep, validate};
 use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, Request, Schema, Value};
 use bson::doc;
@@ -36,11 +36,10 @@ pub(crate) struct State {
     pub(crate) building: BTreeMap<(u32, u16), String>,
     pub(crate) references: References,
     pub(crate) change_rows: ChangeRows,
+    /// Where the removal of rows that nothing sees goes on.
+    pub(crate) sweep: sweep::Place,
     pub(crate) group: Option<Group>,
 }
-
-/// Most rows of destroyed collections and dropped indexes removed with one apply batch.
-const DESTROYED_ROWS_PER_BATCH: usize = 1024;
 
 /// One write on its way.
 pub(crate) struct Applying<'a, V> {
@@ -218,31 +217,6 @@ impl<V: View> Applying<'_, V> {
         self.state.catalog.collections.insert(name, Arc::new(collection));
         self.state.catalog_version += 1;
     }
-
-    /// Removes some rows of destroyed collections, which nothing can see any more.
-    pub(crate) fn sweep(&mut self) -> Result<(), Fatal> {
-        let left = DESTROYED_ROWS_PER_BATCH - self.sweep_index(DESTROYED_ROWS_PER_BATCH)?;
-        if left == 0 {
-            return Ok(());
-        }
-        let Some(number) = self.state.destroyed.first().copied() else { return Ok(()) };
-        let mut rows = Vec::new();
-        for prefix in [keys::documents(number), keys::indexes(number)] {
-            let (from, to) = keys::prefix_range(&prefix);
-            let left = left - rows.len();
-            for row in self.overlay.range(&from, &to, Direction::Forward).take(left) {
-                rows.push(row?.0);
-            }
-        }
-        if rows.len() < left {
-            self.state.destroyed.remove(&number);
-            self.overlay.delete(keys::destroyed(number));
-        }
-        for row in rows {
-            self.overlay.delete(row.to_vec());
-        }
-        Ok(())
-    }
 }
 
 /// The indexes of a collection that are being built, as [`State::building`] has them.
@@ -363,6 +337,7 @@ impl State {
             building,
             references: References::load(view)?,
             change_rows: ChangeRows::load(view)?,
+            sweep: sweep::Place::default(),
             group: Group::read(view)?,
         })
     }

@@ -10,7 +10,7 @@ use crate::apply::Applying;
 use crate::catalog::Collection;
 use crate::documents::WRITTEN_BYTES_MAX;
 use crate::engine::{Direction, View};
-use crate::failure::{Failure, Fatal, Outcome, too_large};
+use crate::failure::{Failure, Outcome, too_large};
 use crate::index::{self, Index, IndexState, Position};
 use crate::keys;
 use crate::scan::decode;
@@ -244,22 +244,6 @@ impl<V: View> Applying<'_, V> {
             documents.push((key.slice(prefix.len()..), decode(&value)?));
         }
         Ok(Step { documents, is_last: true })
-    }
-
-    /// Removes some entries of dropped indexes, at most `rows_max`, and answers how many.
-    pub(crate) fn sweep_index(&mut self, rows_max: usize) -> Result<usize, Fatal> {
-        let Some((collection, index)) = self.state.dropped.first().copied() else { return Ok(0) };
-        let (from, to) = keys::prefix_range(&keys::index(collection, index));
-        let rows = self.overlay.range(&from, &to, Direction::Forward).take(rows_max);
-        let rows = rows.map(|row| Ok(row?.0)).collect::<Result<Vec<Bytes>, Fatal>>()?;
-        if rows.len() < rows_max {
-            self.state.dropped.remove(&(collection, index));
-            self.overlay.delete(keys::dropped(collection, index));
-        }
-        for row in &rows {
-            self.overlay.delete(row.to_vec());
-        }
-        Ok(rows.len())
     }
 }
 

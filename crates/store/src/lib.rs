@@ -19,6 +19,7 @@
 //! | `references` | first answers, so that a retry has no second effect |
 //! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
 //! | `feed`, `interest` | what each entry changed, and who asks for it |
+//! | `sweep` | rows of what was destroyed or dropped |
 //! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
@@ -58,6 +59,7 @@ mod schema;
 mod search;
 mod snapshot;
 mod store;
+mod sweep;
 mod validate;
 
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
