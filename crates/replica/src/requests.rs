@@ -116,7 +116,7 @@ impl Replica {
             let command = Command { reference: command_reference, acked, time_ms: now_ms, request };
             Bytes::from(command.encode())
         };
-        self.writes.begin(reference, encode, id, deadline);
+        self.writes.begin(&reference, encode, id, deadline);
     }
 
     fn begin_read(&mut self, id: RequestId, call: Call) {
