@@ -26,6 +26,7 @@ use crate::overlay::Overlay;
 use crate::store::{Effect, Meta};
 use api::value::ID_FIELD;
 use api::{Document, Request, Value};
+use bson::RawDocument;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -305,12 +306,12 @@ fn did_as_it_says<V: View>(overlay: &Overlay<V>, state: &State, request: &Reques
     })
 }
 
-/// The net changes since the savepoint, in the order in which the rows were first touched.
+/// The net changes since the savepoint, encoded, in the order in which the rows were first touched.
 fn changes_made<V: View>(
     overlay: &Overlay<V>,
     state: &State,
     request: &Request,
-) -> Result<Vec<Change>, Fatal> {
+) -> Result<Vec<Vec<u8>>, Fatal> {
     let mut names = BTreeMap::new();
     note_names(request, state, &mut names);
     let mut changes = Vec::new();
@@ -342,107 +343,83 @@ fn note_names(request: &Request, state: &State, names: &mut BTreeMap<u32, String
     }
 }
 
+/// The change of a row, encoded as [`decode`] reads it. The bytes of a document are taken as they are: they were encoded a moment ago.
 fn change_of(
     key: &[u8],
     before: Option<Bytes>,
     after: Option<Bytes>,
     names: &BTreeMap<u32, String>,
-) -> Result<Option<Change>, Fatal> {
+) -> Result<Option<Vec<u8>>, Fatal> {
     let damaged = |error: String| Fatal::Damaged(format!("row {key:02x?}: {error}"));
-    let document =
-        |row: &[u8]| Document::from_reader(row).map_err(|error| damaged(error.to_string()));
     let rest = &key[1..];
+    let mut writer = Writer::default();
     match key[0] {
         family::PAIR => {
             let key = std::str::from_utf8(rest).map_err(|error| damaged(error.to_string()))?;
-            let value = match after {
-                Some(row) => {
-                    RowReader::new(&row).value("a value").map_err(|e| damaged(e.to_string()))?
-                }
-                None => Value::Null,
-            };
-            Ok(Some(Change::Write { key: key.to_owned(), value }))
+            writer.byte(WRITE);
+            writer.string(key);
+            match after {
+                Some(row) => writer.0.extend_from_slice(&row),
+                None => writer.value(&Value::Null),
+            }
         }
         family::CATALOG => {
-            let name = |row: &[u8]| {
-                RowReader::new(row).string("a name").map_err(|error| damaged(error.to_string()))
-            };
-            Ok(match (before, after) {
-                (None, Some(row)) => Some(Change::Create { collection: name(&row)? }),
-                (Some(row), None) => Some(Change::Destroy { collection: name(&row)? }),
+            let (kind, row) = match (before, after) {
+                (None, Some(row)) => (CREATE, row),
+                (Some(row), None) => (DESTROY, row),
                 // Its indexes, or what is known of them.
-                _ => None,
-            })
+                _ => return Ok(None),
+            };
+            let name = RowReader::new(&row).string("a name");
+            writer.byte(kind);
+            writer.string(&name.map_err(|error| damaged(error.to_string()))?);
         }
         _ => {
             let number = rest.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
             // A collection that is not there any more went with its documents.
-            let Some(collection) = number.and_then(|number| names.get(&number)).cloned() else {
+            let Some(collection) = number.and_then(|number| names.get(&number)) else {
                 return Ok(None);
             };
-            Ok(match (before, after) {
-                (None, Some(row)) => Some(Change::Insert { collection, document: document(&row)? }),
-                (Some(before), Some(row)) if before != row => {
-                    Some(Change::Update { collection, document: document(&row)? })
+            let kind = match (&before, &after) {
+                (None, Some(_)) => INSERT,
+                (Some(before), Some(row)) if before != row => UPDATE,
+                (Some(_), None) => DELETE,
+                _ => return Ok(None),
+            };
+            writer.byte(kind);
+            writer.string(collection);
+            match after {
+                Some(row) => writer.0.extend_from_slice(&row),
+                None => {
+                    let id = before.map(|row| id_of(&row)).transpose().map_err(damaged)?;
+                    writer.value(&id.unwrap_or(Value::Null));
                 }
-                (Some(row), None) => {
-                    let id = document(&row)?.remove(ID_FIELD).unwrap_or(Value::Null);
-                    Some(Change::Delete { collection, id })
-                }
-                _ => None,
-            })
+            }
         }
     }
+    Ok(Some(writer.0))
 }
 
+/// The `_id` of a document as it is stored.
+fn id_of(row: &[u8]) -> Result<Value, String> {
+    let document = RawDocument::from_bytes(row).map_err(|error| error.to_string())?;
+    let id = document.get(ID_FIELD).map_err(|error| error.to_string())?;
+    id.map_or(Ok(Value::Null), |id| Value::try_from(id).map_err(|error| error.to_string()))
+}
+
+/// Puts a row with an encoded change; none says that nothing was done.
 fn put_row<V: View>(
     overlay: &mut Overlay<V>,
     state: &mut State,
     slot: u64,
     position: u64,
-    change: Option<&Change>,
+    change: Option<&[u8]>,
 ) {
-    let mut writer = Writer(vec![0; CHECKSUM_BYTES]);
-    encode(&mut writer, change);
     let key = keys::change(slot, position);
-    let checksum = checksum(&key, &writer.0[CHECKSUM_BYTES..]);
-    writer.0[..CHECKSUM_BYTES].copy_from_slice(&checksum);
-    state.change_rows.bytes += row_bytes(&writer.0);
-    overlay.put_fresh(key, writer.0);
-}
-
-fn encode(writer: &mut Writer, change: Option<&Change>) {
-    match change {
-        None => writer.byte(NOTHING),
-        Some(Change::Insert { collection, document }) => {
-            writer.byte(INSERT);
-            writer.string(collection);
-            writer.document(document);
-        }
-        Some(Change::Update { collection, document }) => {
-            writer.byte(UPDATE);
-            writer.string(collection);
-            writer.document(document);
-        }
-        Some(Change::Delete { collection, id }) => {
-            writer.byte(DELETE);
-            writer.string(collection);
-            writer.value(id);
-        }
-        Some(Change::Write { key, value }) => {
-            writer.byte(WRITE);
-            writer.string(key);
-            writer.value(value);
-        }
-        Some(Change::Create { collection }) => {
-            writer.byte(CREATE);
-            writer.string(collection);
-        }
-        Some(Change::Destroy { collection }) => {
-            writer.byte(DESTROY);
-            writer.string(collection);
-        }
-    }
+    let change = change.unwrap_or(&[NOTHING]);
+    let row = [&checksum(&key, change)[..], change].concat();
+    state.change_rows.bytes += row_bytes(&row);
+    overlay.put_fresh(key, row);
 }
 
 /// None: the entry did nothing.

@@ -2,6 +2,7 @@
 
 use crate::engine::{Batch, Direction, EngineError, Row, Rows, View};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
@@ -19,7 +20,15 @@ pub(crate) struct Overlay<V> {
     undo: Vec<(Vec<u8>, Option<Change>)>,
     /// Bytes of rows put since the last savepoint, whether or not they stayed.
     written_bytes: usize,
+    /// What the base was asked for since the last savepoint, one key at a time, and answered: who changes a row has
+    /// usually read it, and what it held before is asked for again.
+    base_reads: RefCell<Vec<BaseRead>>,
 }
+
+type BaseRead = (Vec<u8>, Option<Bytes>);
+
+/// Most answers of the base that are remembered.
+const BASE_READS_MAX: usize = 16;
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -42,13 +51,15 @@ impl Change {
 
 impl<V: View> Overlay<V> {
     pub(crate) fn new(base: V) -> Overlay<V> {
-        Overlay { base, changes: BTreeMap::new(), undo: Vec::new(), written_bytes: 0 }
+        let base_reads = RefCell::default();
+        Overlay { base, changes: BTreeMap::new(), undo: Vec::new(), written_bytes: 0, base_reads }
     }
 
     /// Everything from here on can be taken back by [`Overlay::roll_back`].
     pub(crate) fn savepoint(&mut self) {
         self.undo.clear();
         self.written_bytes = 0;
+        self.base_reads.get_mut().clear();
     }
 
     /// Bytes of rows put since the last savepoint, each time they were put.
@@ -109,7 +120,7 @@ impl<V: View> Overlay<V> {
             if is_wanted(key) && seen.insert(&key[..]) {
                 let before = match before {
                     Some(before) => before.value(),
-                    None => self.base.get(key)?,
+                    None => self.base_value(key)?,
                 };
                 changed.push((&key[..], before));
             }
@@ -120,6 +131,15 @@ impl<V: View> Overlay<V> {
     pub(crate) fn into_batch(self) -> Batch {
         let changes = self.changes.into_iter().map(|(key, change)| (key, change.value())).collect();
         Batch { changes }
+    }
+
+    /// What the base holds, perhaps as it answered before: it does not change while it lies under this overlay.
+    fn base_value(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let reads = self.base_reads.borrow();
+        match reads.iter().find(|(read, _)| read == key) {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.base.get(key),
+        }
     }
 
     #[cfg(feature = "planted-bugs")]
@@ -140,7 +160,14 @@ impl<V: View> View for Overlay<V> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         match self.changes.get(key) {
             Some(change) => Ok(change.value()),
-            None => self.base.get(key),
+            None => {
+                let value = self.base.get(key)?;
+                let mut reads = self.base_reads.borrow_mut();
+                if reads.len() < BASE_READS_MAX {
+                    reads.push((key.to_vec(), value.clone()));
+                }
+                Ok(value)
+            }
         }
     }
 
