@@ -36,6 +36,8 @@ struct Open {
     clock: Arrivals,
     /// Arrivals that counted and came due.
     came: AtomicU64,
+    /// Arrivals that somebody has taken, to send them or, too late for the warm-up, to leave them.
+    taken: AtomicU64,
 }
 
 /// One request may be sent.
@@ -62,6 +64,7 @@ impl Schedule {
             clock: arrivals.clone(),
             arrivals: Mutex::new(arrivals),
             came: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         });
         Schedule {
             warm_up,
@@ -108,27 +111,33 @@ impl Schedule {
 
     /// Waits until the caller may send a request; none: it is over.
     pub(crate) async fn turn(&self) -> Option<Turn> {
-        let due = match &self.open {
-            None => None,
-            Some(open) => {
-                open.due.acquire().await.ok()?.forget();
-                let next = open.arrivals.lock().unwrap_or_else(PoisonError::into_inner).next();
-                Some(self.began() + next.expect("arrivals do not end"))
+        loop {
+            let due = match &self.open {
+                None => None,
+                Some(open) => {
+                    open.due.acquire().await.ok()?.forget();
+                    let next = open.arrivals.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    Some(self.began() + next.expect("arrivals do not end"))
+                }
+            };
+            let sent = Instant::now();
+            let counts_from = self.counts_from();
+            let counts = due.unwrap_or(sent) >= counts_from;
+            let is_late = self.last_turn().is_some_and(|last| sent >= last);
+            if self.is_over() || is_late || (counts && !self.take()) {
+                self.end();
+                return None;
             }
-        };
-        let sent = Instant::now();
-        let turn = Turn {
-            due: due.unwrap_or(sent),
-            sent,
-            counts: due.unwrap_or(sent) >= self.counts_from(),
-            is_open: due.is_some(),
-        };
-        let is_late = self.last_turn().is_some_and(|last| sent >= last);
-        if self.is_over() || is_late || (turn.counts && !self.take()) {
-            self.end();
-            return None;
+            if let Some(open) = &self.open {
+                // Last of all: what is taken is sent, though the end comes now.
+                open.taken.fetch_add(1, Ordering::Relaxed);
+            }
+            // What the warm-up left behind must not hold up what counts.
+            if !counts && sent >= counts_from {
+                continue;
+            }
+            return Some(Turn { due: due.unwrap_or(sent), sent, counts, is_open: due.is_some() });
         }
-        Some(turn)
     }
 
     /// When nobody gets a turn any more, if that is a matter of time.
@@ -155,6 +164,7 @@ impl Schedule {
         let Some(open) = &self.open else { return };
         let mut arrivals = open.clock.clone().peekable();
         let end = self.duration.map(|time| self.warm_up + time);
+        let mut all = 0;
         while !self.is_over() {
             let now = self.began().elapsed();
             let horizon = end.map_or(now, |end| now.min(end));
@@ -165,9 +175,10 @@ impl Schedule {
             }
             open.came.fetch_add(counted, Ordering::Relaxed);
             open.due.add_permits(due);
+            all += due as u64;
             let next = *arrivals.peek().expect("arrivals do not end");
             if end.is_some_and(|end| next >= end) {
-                return self.drain(open);
+                return self.drain(open, all);
             }
             // Not for long, so that the end is noticed.
             let wait = next.saturating_sub(self.began().elapsed()).min(Duration::from_millis(50));
@@ -177,11 +188,14 @@ impl Schedule {
         }
     }
 
-    /// Ends it when all requests that were due have been sent, or it takes too long.
-    fn drain(&self, open: &Open) {
+    /// Ends it when all of so many requests that were due have been sent, or it takes too long.
+    fn drain(&self, open: &Open, all: u64) {
         let is_late = || self.last_turn().is_some_and(|last| Instant::now() >= last);
-        let is_begun = || Instant::now() >= self.counts_from() + self.duration.unwrap_or_default();
-        while !self.is_over() && (!is_begun() || open.due.available_permits() > 0) && !is_late() {
+        let is_open = || Instant::now() < self.counts_from() + self.duration.unwrap_or_default();
+        while !self.is_over()
+            && (is_open() || open.taken.load(Ordering::Relaxed) < all)
+            && !is_late()
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.end();
@@ -217,7 +231,7 @@ mod tests {
     fn turns_of_an_open_loop_are_due_when_the_schedule_says() {
         let arrivals = Arrivals::new(Form::Poisson, 2_000.0, 3);
         let expected: Vec<Duration> = arrivals.clone().take(50).collect();
-        let schedule = Arc::new(Schedule::new(expected[10], None, Some(40), Some(arrivals)));
+        let schedule = Arc::new(Schedule::new(Duration::ZERO, None, Some(50), Some(arrivals)));
         schedule.begin();
         let clock = Arc::clone(&schedule);
         let clock = std::thread::spawn(move || clock.run_clock());
@@ -236,10 +250,10 @@ mod tests {
         clock.join().expect("the clock ends");
         let due: Vec<Duration> = turns.iter().map(|turn| turn.due - schedule.began()).collect();
         assert_eq!(due, expected);
-        assert_eq!(turns.iter().filter(|turn| turn.counts).count(), 40);
+        assert!(turns.iter().all(|turn| turn.counts && turn.is_open));
     }
 
-    /// What is due before the end is sent, also by one who is busy then; nothing that is due later is.
+    /// What is due before the end is sent, also by those who are busy then; nothing that is due later is.
     #[test]
     fn an_open_loop_sends_what_was_due_before_its_end() {
         let arrivals = Arrivals::new(Form::Uniform, 1_000.0, 3);
@@ -248,18 +262,43 @@ mod tests {
         schedule.begin();
         let clock = Arc::clone(&schedule);
         let clock = std::thread::spawn(move || clock.run_clock());
-        let turns = runtime().block_on(async {
+        let take = || async {
             let mut turns = 0;
             while schedule.turn().await.is_some() {
                 turns += 1;
-                if turns == 40 {
-                    tokio::time::sleep(time).await;
+                if turns % 8 == 0 {
+                    tokio::time::sleep(time / 4).await;
                 }
+            }
+            turns
+        };
+        let turns = runtime().block_on(async {
+            let (a, b, c) = tokio::join!(take(), take(), take());
+            a + b + c
+        });
+        clock.join().expect("the clock ends");
+        assert_eq!((turns, schedule.came()), (50, Some(50)));
+    }
+
+    /// What a warm-up could not send is left, so that what counts is sent when it is due.
+    #[test]
+    fn what_the_warm_up_left_behind_is_not_sent() {
+        let arrivals = Arrivals::new(Form::Uniform, 1_000.0, 3);
+        let (warm_up, time) = (Duration::from_millis(20), Duration::from_millis(20));
+        let schedule = Arc::new(Schedule::new(warm_up, Some(time), None, Some(arrivals)));
+        schedule.begin();
+        let clock = Arc::clone(&schedule);
+        let clock = std::thread::spawn(move || clock.run_clock());
+        let turns = runtime().block_on(async {
+            tokio::time::sleep(warm_up + time / 2).await;
+            let mut turns = Vec::new();
+            while let Some(turn) = schedule.turn().await {
+                turns.push(turn.counts);
             }
             turns
         });
         clock.join().expect("the clock ends");
-        assert_eq!((turns, schedule.came()), (50, Some(50)));
+        assert_eq!((turns, schedule.came()), (vec![true; 20], Some(20)));
     }
 
     #[test]
