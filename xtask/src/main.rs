@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask check | bless | sim | soak | model | mongomock | fuzz`.
+//! The project's own commands: `cargo xtask check | bless | sim | soak | model | mongomock | fuzz | counts`.
 //!
 //! Checking never edits; editing is another verb (`bless`). Invariant of absence: nothing here is needed
 //! to build or run MondongoDB, and no check lives here that `cargo test` could do (see `tests/tidy`).
 
 mod bless;
 mod check;
+mod counts;
 mod fuzz;
 mod model_check;
 mod mongomock;
@@ -37,6 +38,8 @@ enum Command {
     Mongomock(mongomock::Options),
     /// Gives random bytes to every parser of bytes from outside.
     Fuzz(fuzz::Options),
+    /// Counts what fixed work costs, in instructions, allocations, messages and bytes, beside the committed counts.
+    Counts(counts::Options),
     /// Plays simulated worlds; `cargo xtask sim --help` says how.
     #[command(disable_help_flag = true)]
     Sim {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Model(options) => model_check::run(&options),
         Command::Mongomock(options) => mongomock::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Counts(options) => counts::run(&options),
         Command::Sim { arguments } => {
             sim::cli::run_arguments(&arguments).map_err(|what| anyhow!(what))
         }

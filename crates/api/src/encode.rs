@@ -15,11 +15,7 @@ pub fn write_call(call: &Call, out: &mut Vec<u8>) {
     out.push(b'[');
     write_string(call.request.name(), out);
     write_arguments(&call.request, out);
-    let options = options_document(call);
-    if !options.is_empty() {
-        out.push(b',');
-        write_value(&Value::Document(options), out);
-    }
+    write_options(call, out);
     out.push(b']');
 }
 
@@ -198,21 +194,40 @@ fn write_document(document: &Document, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn options_document(call: &Call) -> Document {
-    let mut document = Document::new();
+/// The options object, if there is anything in it. Those that nearly every request has are written without a
+/// document in between.
+fn write_options(call: &Call, out: &mut Vec<u8>) {
+    let start = out.len();
     let Options { reference, acked, level, timeout_ms } = &call.options;
+    let mut field = |name: &str, write: &dyn Fn(&mut Vec<u8>)| {
+        out.extend_from_slice(if out.len() == start { b",{" } else { b"," });
+        write_string(name, out);
+        out.push(b':');
+        write(out);
+    };
     if let Some(reference) = reference {
-        document.insert("ref", reference.to_string());
+        field("ref", &|out| write_string(&reference.to_string(), out));
     }
     if let Some(acked) = acked {
-        document.insert("acked", number(*acked));
+        field("acked", &|out| write_value(&number(*acked), out));
     }
     if *level == Level::Local {
-        document.insert("level", "local");
+        field("level", &|out| write_string("local", out));
     }
     if let Some(milliseconds) = timeout_ms {
-        document.insert("timeout_ms", number(*milliseconds));
+        field("timeout_ms", &|out| write_value(&number(*milliseconds), out));
     }
+    for (name, value) in &own_options(call) {
+        field(name, &|out| write_value(value, out));
+    }
+    if out.len() > start {
+        out.push(b'}');
+    }
+}
+
+/// The options that the operation has beside those of every request.
+fn own_options(call: &Call) -> Document {
+    let mut document = Document::new();
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
         Request::Next { batch: Some(batch), .. }

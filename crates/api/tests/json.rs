@@ -159,3 +159,29 @@ proptest! {
         }
     }
 }
+
+/// Strings are looked at in chunks; an escape may stand anywhere within one, before, and behind.
+#[test]
+fn escapes_are_written_wherever_they_stand() {
+    let escapes = [
+        ("\"", "\\\""),
+        ("\\", "\\\\"),
+        ("\n", "\\n"),
+        ("\u{1}", "\\u0001"),
+        ("\u{1f}", "\\u001f"),
+    ];
+    let plain = "aé\u{7f}ñ漢🙂/ b".repeat(6);
+    let places = plain.char_indices().map(|(place, _)| place).chain([plain.len()]);
+    for place in places {
+        for (byte, escaped) in escapes {
+            let (before, behind) = plain.split_at(place);
+            for count in [1, 2, 17] {
+                let text = format!("{before}{}{behind}", byte.repeat(count));
+                let mut written = Vec::new();
+                json::write_string(&text, &mut written);
+                let expected = format!("\"{before}{}{behind}\"", escaped.repeat(count));
+                assert_eq!(String::from_utf8(written).expect("UTF-8"), expected);
+            }
+        }
+    }
+}

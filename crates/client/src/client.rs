@@ -26,6 +26,9 @@ pub struct Options {
     pub backoff_first: Duration,
     /// The longest such wait.
     pub backoff_longest: Duration,
+    /// Whether a call goes on when a node has too much to do, with the next member and after a wait. If not,
+    /// [`ErrorCode::Busy`] is its answer, and the connection stays.
+    pub tries_again_when_busy: bool,
 }
 
 impl Default for Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             attempt_timeout: Duration::from_secs(2),
             backoff_first: Duration::from_millis(10),
             backoff_longest: Duration::from_millis(500),
+            tries_again_when_busy: true,
         }
     }
 }
@@ -208,24 +212,28 @@ impl Client {
         deadline: Instant,
         attempts: &mut Attempts,
     ) -> Option<Result<(Value, Arc<Connection>), Error>> {
-        let connection = match timeout_at(deadline, self.connection()).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => {
-                // It tried every member.
-                attempts.note(self.members().addresses().len(), error);
-                return None;
-            }
-            Err(_) => {
-                attempts
-                    .note(1, Error::new(ErrorCode::Down, "no member took the connection in time"));
-                return None;
-            }
+        let connection = match self.connection_at_hand() {
+            Some(connection) => connection,
+            None => match timeout_at(deadline, self.connection()).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    // It tried every member.
+                    attempts.note(self.members().addresses().len(), error);
+                    return None;
+                }
+                Err(_) => {
+                    let late = "no member took the connection in time";
+                    attempts.note(1, Error::new(ErrorCode::Down, late));
+                    return None;
+                }
+            },
         };
         let patience = self.shared.options.attempt_timeout * 2u32.pow(attempts.count.min(10));
-        let attempt_deadline = deadline.min(Instant::now() + patience);
+        let now = Instant::now();
+        let attempt_deadline = deadline.min(now + patience);
         attempts.count += 1;
         // The node gives up a little earlier, so that its word on the matter arrives.
-        let left = attempt_deadline.saturating_duration_since(Instant::now()).mul_f64(0.9);
+        let left = attempt_deadline.saturating_duration_since(now).mul_f64(0.9);
         call.options.timeout_ms =
             Some((left.as_millis() as u64).clamp(1, api::limits::TIMEOUT_MS_MAX));
         if let Some(in_use) = in_use {
@@ -237,6 +245,11 @@ impl Client {
                 self.follow(&connection, &error).await;
                 attempts.note(1, named(&connection, &error));
                 None
+            }
+            Ok(Ok(Err(error)))
+                if error.code == ErrorCode::Busy && !self.shared.options.tries_again_when_busy =>
+            {
+                Some(Err(attempts.refused(named(&connection, &error), call)))
             }
             Ok(Ok(Err(error))) if error.code.is_retryable_elsewhere() => {
                 let busy = error.code == ErrorCode::Busy;
@@ -268,6 +281,14 @@ impl Client {
                 None
             }
         }
+    }
+
+    /// The connection in use, if nobody is just changing it: what nearly every call finds, without waiting.
+    fn connection_at_hand(&self) -> Option<Arc<Connection>> {
+        let current = self.shared.current.try_lock().ok()?;
+        let connection =
+            current.connection.as_ref().filter(|connection| !connection.is_closed())?;
+        Some(Arc::clone(connection))
     }
 
     /// The connection in use, or a new one to the first member that can be reached.
@@ -366,6 +387,12 @@ impl Attempts {
     fn note(&mut self, failures: usize, error: Error) {
         self.failures += failures;
         self.last = Some(error);
+    }
+
+    /// The error of a call that is not tried again: the refusal, unless an earlier attempt may have had an effect.
+    fn refused(&mut self, refusal: Error, call: &Call) -> Error {
+        self.note(1, refusal);
+        std::mem::take(self).give_up(call)
     }
 
     /// The error of a call whose time is over.

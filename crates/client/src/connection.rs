@@ -14,6 +14,8 @@ const QUEUE_MAX: usize = 1024;
 /// Requests that are put into one write.
 const BATCH_MAX: usize = 256;
 
+/// Room that is made for each request, in bytes: enough for most, so that it need not grow while it is written.
+const FRAME_BYTES: usize = 512;
 /// Room that is made before each read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -78,7 +80,7 @@ impl Connection {
 
     /// Sends a call and waits for its answer.
     pub(crate) async fn call(&self, call: &Call) -> Result<Result<Value, Error>, Trouble> {
-        let mut frame = Vec::with_capacity(128);
+        let mut frame = Vec::with_capacity(FRAME_BYTES);
         frame::encode(LengthField::Long, &mut frame, |out| {
             write_call(call, out);
             Ok(())

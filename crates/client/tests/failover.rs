@@ -372,3 +372,28 @@ async fn answers_become_what_the_methods_promise() {
     assert_eq!(huge.expect_err("does not fit").code, ErrorCode::TooLarge);
     assert_eq!(client.count("c", Document::new()).await, Ok(100_000), "it goes on");
 }
+
+/// Who measures wants to know of refusals: the call is answered at once and the connection stays. But a refusal is
+/// no proof that nothing happened if an earlier attempt may have had effect.
+#[tokio::test]
+async fn busy_is_told_at_once_where_that_is_asked_for() {
+    let busy = |_: &Call| Act::Answer(Err(Error::new(ErrorCode::Busy, "too much")));
+    let (first, second) = (Node::start(busy).await, Node::start(busy).await);
+    let options = Options { tries_again_when_busy: false, ..quick() };
+    let members = [first.address.clone(), second.address.clone()];
+    let client = Client::connect(&members, options.clone()).await.expect("reached");
+    for _ in 0..3 {
+        let error = client.write("k", "v").await.expect_err("it is busy");
+        assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    }
+    assert_eq!((first.calls().len(), second.calls().len()), (3, 0));
+    assert_eq!(client.connected_to().await.as_deref(), Some(first.address.as_str()));
+
+    let lost = Node::start(|_| Act::Hangup).await;
+    let members = [lost.address.clone(), second.address.clone()];
+    let client = Client::connect(&members, options).await.expect("reached");
+    let error = client.write("k", "v").await.expect_err("it is not known");
+    assert_eq!(error.code, ErrorCode::Timeout, "{error}");
+    assert!(error.message.contains("may have taken effect"), "{error}");
+    assert_eq!((lost.calls().len(), second.calls().len()), (1, 1));
+}

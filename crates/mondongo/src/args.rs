@@ -1,5 +1,6 @@
 //! The command line (spec §2).
 
+use crate::bench::BenchArguments;
 use crate::cli::language::Output;
 use crate::demo::DemoArguments;
 use crate::export::ExportArguments;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Import(ImportArguments),
     /// Write the documents of a collection into a file, as JSON lines or CSV
     Export(ExportArguments),
+    /// Measure how much a group does, and how long each request takes
+    Bench(BenchArguments),
     /// Check the folder of a node that does not run: log, store, indexes, and what belongs together
     Verify(VerifyArguments),
     /// Show what the log in a node's folder says

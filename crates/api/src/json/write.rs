@@ -14,14 +14,11 @@ pub fn write_value(value: &Value, out: &mut Vec<u8>) {
 /// Appends `text` as a JSON string, quotes included.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (position, byte) in bytes.iter().enumerate() {
-        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..position]);
-        written = position + 1;
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_bytes(rest);
+        out.extend_from_slice(&rest[..plain]);
+        let Some(byte) = rest.get(plain) else { break };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -30,9 +27,21 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
             b'\t' => out.extend_from_slice(b"\\t"),
             _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
         }
+        rest = &rest[plain + 1..];
     }
-    out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
+}
+
+/// Bytes that are looked at together: without a branch for each, a compiler makes a few instructions of it.
+const CHUNK: usize = 16;
+
+/// How many bytes at the beginning stand for themselves.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let needs_escape = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    let is_plain = |chunk: &&[u8]| !chunk.iter().fold(false, |any, byte| any | needs_escape(byte));
+    let plain = bytes.chunks_exact(CHUNK).take_while(is_plain).count() * CHUNK;
+    let rest = &bytes[plain..];
+    plain + rest.iter().position(needs_escape).unwrap_or(rest.len())
 }
 
 /// Appends a reply: `["ok", result]` or `["ko", "code: message"]`, at most `bytes_max` bytes of it.

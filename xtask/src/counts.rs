@@ -1,0 +1,299 @@
+//! `cargo xtask counts`: what fixed work costs, beside counts that are committed (`docs/design/counts.md`).
+//!
+//! Times say little on a machine that others use; instructions, allocations, messages and bytes are the same
+//! every time, so that a change that makes something dearer shows.
+
+use crate::step::{cargo, is_there, must_succeed, root};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use serde::Deserialize;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What the counts were when they were blessed.
+const FILE: &str = "xtask/counts.toml";
+/// Each workload runs with so many operations and with twice as many more; the difference is free of what
+/// starting costs.
+const OPERATIONS: u64 = 2_000;
+const STEPS: u64 = 2;
+
+/// What to count.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Write what is counted into the file of counts, for you to read in the diff.
+    #[arg(long)]
+    bless: bool,
+    /// Only these workloads; all of them if none is named.
+    workloads: Vec<String>,
+}
+
+/// Workloads of the example `counts`, with what is counted of each from outside.
+const WORKLOADS: [&str; 6] =
+    ["store-put", "store-insert", "paxos-propose", "log-append", "request-put", "filter"];
+
+/// The file of counts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    row: Vec<Row>,
+}
+
+/// One count.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    workload: String,
+    /// What is counted.
+    what: String,
+    /// Of it, for each operation.
+    each: f64,
+    /// How far a count may be from it.
+    tolerance_percent: f64,
+}
+
+/// How a count stands to the one that was blessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Alike,
+    Better,
+    Worse,
+}
+
+impl Row {
+    fn standing(&self, each: f64) -> Standing {
+        let allowed = self.each * self.tolerance_percent / 100.0;
+        match each - self.each {
+            more if more > allowed => Standing::Worse,
+            less if less < -allowed => Standing::Better,
+            _ => Standing::Alike,
+        }
+    }
+}
+
+/// Counts, compares, and writes if that was asked for.
+///
+/// # Errors
+/// If something has become dearer than its tolerance allows, or a count is missing.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    for name in &options.workloads {
+        let known = WORKLOADS.join(", ");
+        ensure!(
+            WORKLOADS.contains(&name.as_str()),
+            "there is no workload {name}; there are {known}"
+        );
+    }
+    if !is_there(Command::new("valgrind").arg("--version")) {
+        println!("skipped: valgrind is not installed (apt-get install valgrind)");
+        return Ok(());
+    }
+    must_succeed(&mut cargo("build --release --package sim --example counts"))?;
+    let program = target_folder().join("release/examples/counts");
+    let wanted =
+        |name: &str| options.workloads.is_empty() || options.workloads.iter().any(|w| w == name);
+    let mut counted = Vec::new();
+    for workload in WORKLOADS.into_iter().filter(|name| wanted(name)) {
+        counted.extend(count(&program, workload)?);
+    }
+    let path = root().join(FILE);
+    let blessed = match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str::<Table>(&text).with_context(|| FILE.to_string())?.row,
+        Err(_) if options.bless => Vec::new(),
+        Err(error) => return Err(error).context(FILE),
+    };
+    if options.bless {
+        return bless(&path, &blessed, &counted);
+    }
+    let (text, worse) = compare(&blessed, &counted);
+    print!("{text}");
+    if worse > 0 {
+        bail!(
+            "{worse} counts are worse; if that is meant, `cargo xtask counts --bless` and say why in the commit"
+        );
+    }
+    Ok(())
+}
+
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// One line for each count, and how many are worse or have nothing to be compared with.
+fn compare(blessed: &[Row], counted: &[(String, String, f64)]) -> (String, usize) {
+    let (mut text, mut worse) = (String::new(), 0);
+    for (workload, what, each) in counted {
+        let row = blessed.iter().find(|row| row.workload == *workload && row.what == *what);
+        let said = match row {
+            None => {
+                worse += 1;
+                "worse: it was not counted before".to_string()
+            }
+            Some(row) => {
+                let change = each - row.each;
+                let standing = row.standing(*each);
+                worse += usize::from(standing == Standing::Worse);
+                let word = match standing {
+                    Standing::Alike => "alike",
+                    Standing::Better => "better: bless it, so that it stays",
+                    Standing::Worse => "worse",
+                };
+                format!(
+                    "{change:+.1} to {:.1}, {} % allowed: {word}",
+                    row.each, row.tolerance_percent
+                )
+            }
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{workload:14} {what:13} {each:10.1}  {said}");
+    }
+    (text, worse)
+}
+
+/// Writes the file anew: what was counted, and of the rest what stood there; tolerances stay.
+fn bless(path: &Path, blessed: &[Row], counted: &[(String, String, f64)]) -> Result<()> {
+    let mut rows: Vec<Row> = Vec::new();
+    for row in blessed {
+        let is_counted = |c: &&(String, String, f64)| c.0 == row.workload && c.1 == row.what;
+        let each = counted.iter().find(is_counted).map_or(row.each, |c| c.2);
+        rows.push(Row { each, ..row.clone() });
+    }
+    for (workload, what, each) in counted {
+        if !rows.iter().any(|row| row.workload == *workload && row.what == *what) {
+            let tolerance_percent = tolerance(what);
+            rows.push(Row {
+                workload: workload.clone(),
+                what: what.clone(),
+                each: *each,
+                tolerance_percent,
+            });
+        }
+    }
+    let mut text = String::from(
+        "# What one operation of fixed work costs (docs/design/counts.md). Written by `cargo xtask counts --bless`;\n\
+         # tolerances are edited by hand and stay.\n",
+    );
+    for Row { workload, what, each, tolerance_percent } in &rows {
+        let _ = write!(
+            text,
+            "\n[[row]]\nworkload = \"{workload}\"\nwhat = \"{what}\"\neach = {each:.3}\ntolerance_percent = {tolerance_percent:.1}\n"
+        );
+    }
+    fs::write(path, text).context(FILE)?;
+    println!("{FILE} is written; read it in the diff");
+    Ok(())
+}
+
+/// Of a new row. Instructions differ a little with the compiler's choices about code that was not touched.
+fn tolerance(what: &str) -> f64 {
+    if what == "instructions" { 3.0 } else { 1.0 }
+}
+
+/// All counts of one workload: its name, what is counted, and how many for each operation.
+fn count(program: &Path, workload: &str) -> Result<Vec<(String, String, f64)>> {
+    let last = OPERATIONS * (1 + STEPS);
+    let mut counts = Vec::new();
+    for (what, tool) in [("instructions", "callgrind"), ("allocations", "dhat")] {
+        let (few, own_few) = valgrind(program, workload, OPERATIONS, tool)?;
+        let (many, own_many) = valgrind(program, workload, last, tool)?;
+        let each = |few: u64, many: u64| (many as f64 - few as f64) / (last - OPERATIONS) as f64;
+        counts.push((workload.to_string(), what.to_string(), each(few, many)));
+        if tool == "callgrind" {
+            for ((name, few), (_, many)) in own_few.into_iter().zip(own_many) {
+                counts.push((workload.to_string(), name, each(few, many)));
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// What a tool of valgrind counts, and what the workload says that it has counted.
+fn valgrind(
+    program: &Path,
+    workload: &str,
+    operations: u64,
+    tool: &str,
+) -> Result<(u64, Vec<(String, u64)>)> {
+    let mut command = Command::new("valgrind");
+    command.arg(format!("--tool={tool}")).arg(format!("--{tool}-out-file=/dev/null"));
+    command.arg(program).arg(workload).arg(operations.to_string()).stdin(Stdio::null());
+    let output = command.output().context("valgrind")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{workload} under {tool}: {told}");
+    let total =
+        total(&told, tool).with_context(|| format!("{tool} does not say its count: {told}"))?;
+    let own = String::from_utf8_lossy(&output.stdout);
+    let own = own.lines().filter_map(|line| {
+        let (name, count) = line.split_once(' ')?;
+        Some((name.to_string(), count.parse().ok()?))
+    });
+    Ok((total, own.collect()))
+}
+
+/// `==1== Collected : 33955504` of callgrind, `==1== Total:     1,234 bytes in 56 blocks` of dhat.
+fn total(told: &str, tool: &str) -> Option<u64> {
+    let digits =
+        |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok();
+    match tool {
+        "callgrind" => digits(told.split_once("Collected :")?.1.lines().next()?),
+        _ => digits(told.split_once("Total:")?.1.lines().next()?.split_once(" in ")?.1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(each: f64) -> Row {
+        let (workload, what) = ("filter".to_string(), "instructions".to_string());
+        Row { workload, what, each, tolerance_percent: 3.0 }
+    }
+
+    fn counted(each: f64) -> (String, String, f64) {
+        ("filter".into(), "instructions".into(), each)
+    }
+
+    #[test]
+    fn what_is_dearer_than_allowed_is_worse() {
+        for (each, standing) in [
+            (100.0, Standing::Alike),
+            (102.9, Standing::Alike),
+            (103.1, Standing::Worse),
+            (97.1, Standing::Alike),
+            (96.9, Standing::Better),
+        ] {
+            assert_eq!(row(100.0).standing(each), standing, "{each}");
+        }
+        assert_eq!(compare(&[row(100.0)], &[counted(104.0)]).1, 1);
+        assert_eq!(compare(&[row(100.0)], &[counted(90.0)]).1, 0);
+        let (text, worse) = compare(&[], &[counted(1.0)]);
+        assert_eq!(worse, 1, "what nobody blessed is told: {text}");
+    }
+
+    #[test]
+    fn the_words_of_the_tools_are_understood() {
+        let callgrind = "==1== Events    : Ir\n==1== Collected : 33955504\n==1== \n";
+        assert_eq!(total(callgrind, "callgrind"), Some(33_955_504));
+        let dhat = "==1== \n==1== Total:     1,234 bytes in 5,678 blocks\n==1== At t-gmax: 1 bytes in 2 blocks\n";
+        assert_eq!(total(dhat, "dhat"), Some(5_678));
+        assert_eq!(total("nothing", "dhat"), None);
+    }
+
+    #[test]
+    fn blessing_keeps_tolerances_and_what_was_not_counted() {
+        let path = std::env::temp_dir().join(format!("counts-{}.toml", std::process::id()));
+        let other = Row { workload: "store-put".into(), tolerance_percent: 7.0, ..row(50.0) };
+        let kept = Row { tolerance_percent: 5.0, ..row(100.0) };
+        let new = ("filter".to_string(), "allocations".to_string(), 2.0);
+        bless(&path, &[kept, other.clone()], &[counted(90.0), new]).expect("written");
+        let table: Table =
+            toml::from_str(&fs::read_to_string(&path).expect("read")).expect("a table");
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(table.row[0], Row { each: 90.0, tolerance_percent: 5.0, ..row(0.0) });
+        assert_eq!(table.row[1], other);
+        assert_eq!(
+            (table.row[2].what.as_str(), table.row[2].tolerance_percent),
+            ("allocations", 1.0)
+        );
+    }
+}
