@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 use store::{Command, Effect, Entry, MemoryDisk, Store};
 
+/// Commands that are applied together, as many as some dozen clients have under way.
+const BATCH: usize = 16;
+
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
@@ -68,15 +71,31 @@ fn store(operations: u64, request: fn(u64) -> Request) -> Result<(), Failure> {
     };
     let fields = vec![field("email", FieldType::Str), field("age", FieldType::Int)];
     let create = Request::Create { collection: "people".into(), schema: Schema { fields } };
-    for slot in 1..=operations + 1 {
-        let request = if slot == 1 { create.clone() } else { request(slot) };
-        let reference = Reference::new("7f1e8a52-0c3b-4d5e-9f60-718293a4b5c6", slot);
-        let acked = slot.saturating_sub(64);
-        let command = Command { reference, acked, time_ms: slot, request }.encode();
-        let outcomes = store.apply(&[Entry { slot, effect: Effect::Command(&command) }])?;
+    let mut apply = |commands: &[Vec<u8>]| -> Result<(), Failure> {
+        let first = store.applied_slot() + 1;
+        let entries: Vec<Entry<'_>> = (first..)
+            .zip(commands)
+            .map(|(slot, command)| Entry { slot, effect: Effect::Command(command) })
+            .collect();
+        let outcomes = store.apply(&entries)?;
         if !outcomes.iter().all(|outcome| matches!(outcome.answer, Some(Ok(_)))) {
-            return Err(format!("slot {slot} was refused: {outcomes:?}").into());
+            return Err(format!("refused: {outcomes:?}").into());
         }
+        Ok(())
+    };
+    let command = |slot: u64, request: Request| {
+        let reference = Reference::new("7f1e8a52-0c3b-4d5e-9f60-718293a4b5c6", slot);
+        Command { reference, acked: slot.saturating_sub(64), time_ms: slot, request }.encode()
+    };
+    apply(&[command(1, create)])?;
+    let mut slots = 2..operations + 2;
+    loop {
+        let batch: Vec<Vec<u8>> =
+            slots.by_ref().take(BATCH).map(|slot| command(slot, request(slot))).collect();
+        if batch.is_empty() {
+            break;
+        }
+        apply(&batch)?;
     }
     Ok(())
 }

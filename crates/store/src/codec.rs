@@ -2,11 +2,13 @@
 
 use crate::command::DecodeError;
 use api::{Document, Error, ErrorCode, Value};
-use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::RawDocument;
+use bson::spec::ElementType;
 
 /// The field name under which a lone value is kept in a BSON document.
 const VALUE: &str = "";
+/// Its length, the kind and the name of the field, and the end.
+const LONE_BYTES: usize = 4 + 1 + 1 + 1;
 
 /// Appends in the forms that [`Reader`] reads.
 #[derive(Default)]
@@ -37,23 +39,53 @@ impl Writer {
         self.0.extend_from_slice(&document.to_vec().unwrap_or_default());
     }
 
+    /// A BSON document with the value as its only field. The usual kinds are written here, without a document
+    /// made for them.
     pub(crate) fn value(&mut self, value: &Value) {
-        let plain = match value {
-            Value::String(string) => RawBsonRef::String(string),
-            Value::Int32(number) => RawBsonRef::Int32(*number),
-            Value::Int64(number) => RawBsonRef::Int64(*number),
-            Value::Boolean(boolean) => RawBsonRef::Boolean(*boolean),
-            Value::Null => RawBsonRef::Null,
+        match value {
+            Value::String(text) => {
+                // What BSON cannot hold is not written, as in `document`.
+                let Ok(length) = i32::try_from(text.len() + 1) else { return };
+                self.lone(ElementType::String, 4 + text.len() + 1, |out| {
+                    out.extend_from_slice(&length.to_le_bytes());
+                    out.extend_from_slice(text.as_bytes());
+                    out.push(0);
+                });
+            }
+            Value::Int32(number) => {
+                self.lone(ElementType::Int32, 4, |out| {
+                    out.extend_from_slice(&number.to_le_bytes());
+                });
+            }
+            Value::Int64(number) => {
+                self.lone(ElementType::Int64, 8, |out| {
+                    out.extend_from_slice(&number.to_le_bytes());
+                });
+            }
+            Value::Boolean(boolean) => {
+                self.lone(ElementType::Boolean, 1, |out| out.push(u8::from(*boolean)));
+            }
+            Value::Null => self.lone(ElementType::Null, 0, |_| ()),
             _ => {
                 let mut holder = Document::new();
                 holder.insert(VALUE, value.clone());
-                return self.document(&holder);
+                self.document(&holder);
             }
-        };
-        // The same bytes, without a document made for them.
-        let mut holder = RawDocumentBuf::new();
-        holder.append(cstr!(""), plain);
-        self.0.extend_from_slice(holder.as_bytes());
+        }
+    }
+
+    /// A BSON document of one field with an empty name, whose content takes so many bytes.
+    fn lone(&mut self, kind: ElementType, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let length = LONE_BYTES + bytes;
+        let Ok(written) = i32::try_from(length) else { return };
+        let start = self.0.len();
+        self.0.reserve(length);
+        self.0.extend_from_slice(&written.to_le_bytes());
+        self.0.push(kind as u8);
+        self.0.push(0);
+        write(&mut self.0);
+        self.0.push(0);
+        assert!(self.0.len() - start == length, "a value takes the bytes that it says");
     }
 
     /// An answer: a value, or a refusal with its code's word and its message.
@@ -194,5 +226,36 @@ impl<'a> Reader<'a> {
         let code = self.string("an error code")?;
         let code = ErrorCode::parse(&code).ok_or_else(|| self.error("a known error code"))?;
         Ok(Err(Error::new(code, self.string("an error message")?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written by hand is what BSON's own library writes.
+    #[test]
+    fn a_lone_value_is_a_document_of_one_field() {
+        let values = [
+            Value::String(String::new()),
+            Value::String("a\0ñ🙂".repeat(90)),
+            Value::Int32(-7),
+            Value::Int64(i64::MIN),
+            Value::Boolean(true),
+            Value::Boolean(false),
+            Value::Null,
+            Value::Double(0.5),
+            Value::Array(vec![Value::Null]),
+        ];
+        for value in values {
+            let mut writer = Writer(vec![9]);
+            writer.value(&value);
+            let mut holder = Document::new();
+            holder.insert(VALUE, value.clone());
+            assert_eq!(writer.0[1..], holder.to_vec().expect("BSON"), "{value}");
+            let mut reader = Reader::new(&writer.0[1..]);
+            assert_eq!(reader.value("a value").expect("read"), value);
+            reader.end().expect("all of it");
+        }
     }
 }

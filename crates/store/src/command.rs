@@ -69,7 +69,7 @@ mod index_flag {
 impl Command {
     /// The bytes of this command. The request must have passed [`crate::validate`].
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer(Vec::with_capacity(128));
+        let mut writer = Writer(Vec::with_capacity(512));
         writer.byte(COMMAND_VERSION);
         write_reference(&mut writer, &self.reference);
         writer.number(self.acked);

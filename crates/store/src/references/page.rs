@@ -8,7 +8,7 @@ use crate::codec::{Reader, Writer};
 use crate::command::DecodeError;
 use api::{Reference, Request, Value};
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Slots whose answers stand in one page. A power of two, so that a slot tells its page.
 pub(super) const PAGE_SLOTS: u64 = 16;
@@ -16,6 +16,9 @@ pub(super) const PAGE_SLOTS: u64 = 16;
 const INLINE_BYTES_MAX: usize = 128;
 /// Bytes of written text beyond which its answer is kept as what tells it again from the retry: its hash.
 const ECHO_BYTES_MIN: usize = 64;
+/// Seeds of hashes, by which text is not binary. Those of binary are its subtypes, one byte.
+const TEXT_SEED: u64 = 0x100;
+const VALUE_SEED: u64 = 0x101;
 /// What an answer counts beside its client's name and its bytes.
 const ENTRY_BYTES: u64 = 32;
 
@@ -114,10 +117,18 @@ fn echo_of(request: &Request, answer: &Answer) -> Option<[u8; 16]> {
     is_long.then(|| hash_of(value))
 }
 
+/// The hash of text or of binary, which no other value is; of others that of their encoding.
 fn hash_of(value: &Value) -> [u8; 16] {
-    let mut writer = Writer::default();
-    writer.value(value);
-    xxh3_128(&writer.0).to_be_bytes()
+    let hash = match value {
+        Value::String(text) => xxh3_128_with_seed(text.as_bytes(), TEXT_SEED),
+        Value::Binary(binary) => xxh3_128_with_seed(&binary.bytes, u8::from(binary.subtype).into()),
+        _ => {
+            let mut writer = Writer::default();
+            writer.value(value);
+            xxh3_128_with_seed(&writer.0, VALUE_SEED)
+        }
+    };
+    hash.to_be_bytes()
 }
 
 /// By bytes: a NaN is itself.
