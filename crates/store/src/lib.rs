@@ -17,7 +17,8 @@
 //! | `changes`, `documents`, `schema` | changes to documents and their index entries |
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
-//! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
+//! | `reader`, `search`, `plan`, `union` | queries, in the language of [`query`] |
+//! | `scan`, `merge`, `rank` | what plans name is read, by several at once, and sorted |
 //! | `feed`, `interest` | what each entry changed, and who asks for it |
 //! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
@@ -47,10 +48,12 @@ mod feed;
 mod implied;
 mod index;
 mod interest;
+mod merge;
 mod overlay;
 mod pages;
 mod pairs;
 mod plan;
+mod rank;
 mod reader;
 mod references;
 mod scan;
@@ -58,6 +61,7 @@ mod schema;
 mod search;
 mod snapshot;
 mod store;
+mod union;
 mod validate;
 
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
@@ -107,6 +111,8 @@ pub enum PlantedBug {
     PartialWithoutImplication,
     /// The last byte of a key is not inverted where the field descends.
     DescendingKeyHalfInverted,
+    /// A document that several branches of a union find counts at each.
+    UnionCountsTwice,
 }
 
 #[cfg(feature = "planted-bugs")]

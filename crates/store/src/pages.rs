@@ -8,11 +8,13 @@
 //! A page is a function of the view and a [`PageStart`], so that a page whose answer was lost can be read again.
 
 use crate::catalog::Collection;
+use crate::documents::ID_KEY_BYTES_MAX;
 use crate::engine::View;
 use crate::failure::{Fatal, Outcome, bad_request, show, split};
+use crate::index::INDEX_KEY_BYTES_MAX;
 use crate::keys;
 use crate::plan::{Order, plan};
-use crate::scan::{Scan, Spot, decode};
+use crate::scan::{Spot, decode};
 use crate::search::Search;
 use api::limits::SHORT_FRAME_BYTES_MAX;
 use api::value::ID_FIELD;
@@ -32,7 +34,13 @@ pub struct Pages<V> {
 
 enum Source {
     /// Documents as a plan finds them.
-    Scan { collection: Arc<Collection>, filter: Document, options: SearchOptions, full: bool },
+    Scan {
+        collection: Arc<Collection>,
+        filter: Document,
+        options: SearchOptions,
+        full: bool,
+        branches: usize,
+    },
     /// Documents by their `_id`s.
     Ids { collection: Arc<Collection>, filter: Document, options: SearchOptions, ids: Vec<Bytes> },
     /// What was computed as a whole.
@@ -81,11 +89,10 @@ impl<V: View> Pages<V> {
         }
         let search = Search::parse(filter, options)?;
         let choice = plan(&collection, search.filter(), options)?;
-        let best = &choice.plan;
-        let scan =
-            Scan { view: &view, collection: &collection, plan: best, filter: search.filter() };
+        let scan = search.scan(&view, &collection, &choice.access);
         // Where only ranks come in order, equal ones are still to be put in that of `_id`.
-        let is_in_order = best.order == Order::Asked;
+        let is_in_order = choice.access.order() == Order::Asked;
+        let branches = if is_in_order { choice.access.branches() } else { 1 };
         let ids = match is_in_order {
             true => None,
             false => search.id_keys(&scan, PAGES_KEY_BYTES_MAX)?,
@@ -105,7 +112,7 @@ impl<V: View> Pages<V> {
         let options = options.clone();
         let source = match ids {
             Some(ids) => Source::Ids { collection, filter: filter.clone(), options, ids },
-            None => Source::Scan { collection, filter: filter.clone(), options, full },
+            None => Source::Scan { collection, filter: filter.clone(), options, full, branches },
         };
         Ok(Pages { view, source })
     }
@@ -118,7 +125,8 @@ impl<V: View> Pages<V> {
     /// About how many bytes of memory the result takes while it waits.
     pub fn held_bytes(&self) -> usize {
         match &self.source {
-            Source::Scan { .. } => 1024,
+            Source::Scan { branches: 1, .. } => 1024,
+            Source::Scan { branches, .. } => branches * (INDEX_KEY_BYTES_MAX + ID_KEY_BYTES_MAX),
             Source::Ids { ids, .. } => {
                 ids.iter().map(|id| size_of::<Bytes>() + id.len()).sum::<usize>() + 1024
             }
@@ -161,7 +169,7 @@ impl<V: View> Pages<V> {
                     }
                 }
             }
-            Source::Scan { collection, filter, options, full } => {
+            Source::Scan { collection, filter, options, full, .. } => {
                 let search = Search::parse(filter, options)?;
                 // In the order of `_id`, whatever the filter says.
                 let everything = Filter::parse(&Document::new())?;
@@ -175,8 +183,7 @@ impl<V: View> Pages<V> {
                 if start.passed >= last {
                     return Ok(filling.finish());
                 }
-                let (plan, filter) = (&choice.plan, search.filter());
-                let scan = Scan { view: &self.view, collection, plan, filter };
+                let scan = search.scan(&self.view, collection, &choice.access);
                 scan.documents_behind(start.spot.as_ref(), &mut |found, spot| {
                     if filling.next.passed < options.skip {
                         filling.pass(spot);
