@@ -7,17 +7,16 @@
 //! 3. The count of a collection is the number of its documents.
 
 use crate::catalog::Collection;
-use crate::engine::{Direction, View};
+use crate::engine::View;
 use crate::failure::{Failure, Outcome, show, too_large};
 use crate::index::{Entry, Index, duplicate};
 use crate::keys;
 use crate::overlay::Overlay;
-use crate::scan::{Found, id_key_of};
+use crate::scan::Found;
 use crate::schema;
 use crate::validate;
 use api::value::ID_FIELD;
 use api::{Document, Error, Value};
-use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.
@@ -197,74 +196,4 @@ pub(crate) fn check_written<V: View>(overlay: &Overlay<V>) -> Result<(), Error> 
         )));
     }
     Ok(())
-}
-
-/// Checks the invariants of a collection by reading all of it.
-///
-/// # Errors
-/// The first broken one, as damage.
-pub(crate) fn verify(
-    view: &impl View,
-    collection: &Collection,
-    dropped: &BTreeSet<(u32, u16)>,
-) -> Result<u64, crate::Fatal> {
-    let damaged =
-        |what: String| crate::Fatal::Damaged(format!("collection {}: {what}", collection.name));
-    let fatal = |failure: Failure| match failure {
-        Failure::Fatal(fatal) => fatal,
-        Failure::Rejected(error) => crate::Fatal::Damaged(error.to_string()),
-    };
-    let (prefix, to) = keys::prefix_range(&keys::documents(collection.number));
-    let mut expected: BTreeSet<(u16, Vec<u8>, Vec<u8>)> = BTreeSet::new();
-    let mut count = 0;
-    for row in view.range(&prefix, &to, Direction::Forward) {
-        let (key, value) = row?;
-        let document = crate::scan::decode(&value).map_err(fatal)?;
-        let id_key = &key[prefix.len()..];
-        if document.get(ID_FIELD).map(keys::encode).as_deref() != Some(id_key) {
-            return Err(damaged(format!("the document at {id_key:02x?} has another _id")));
-        }
-        for index in collection.indexes.iter().filter(|index| index.keeps(id_key)) {
-            let entries = index.entries(&collection.name, &document);
-            let entries = entries.map_err(|error| damaged(error.to_string()))?;
-            if let Some(field) = entries.lists.iter().find(|field| !index.multikey[**field]) {
-                return Err(damaged(format!(
-                    "index {} does not know that field {} has lists",
-                    index.name(),
-                    index.paths()[*field]
-                )));
-            }
-            for entry in entries.entries {
-                expected.insert((index.number, entry.key, id_key.to_vec()));
-            }
-        }
-        count += 1;
-    }
-    let (start, end) = keys::prefix_range(&keys::indexes(collection.number));
-    for row in view.range(&start, &end, Direction::Forward) {
-        let (key, value) = row?;
-        let unknown = || damaged(format!("index entry {key:02x?} belongs to no index"));
-        let (entry, number) = split_entry(&key, start.len()).ok_or_else(unknown)?;
-        if dropped.contains(&(collection.number, number)) {
-            continue;
-        }
-        let index = collection.indexes.iter().find(|index| index.number == number);
-        let index = index.ok_or_else(unknown)?;
-        let ends = index.ends(&entry).and_then(|ends| ends.last().copied());
-        let end = ends.ok_or_else(|| damaged(format!("index entry {key:02x?}")))?;
-        let id_key = id_key_of(index, &entry, end, &value);
-        if !expected.remove(&(number, entry[..end].to_vec(), id_key.to_vec())) {
-            return Err(damaged(format!("index entry {key:02x?} belongs to no document")));
-        }
-    }
-    match expected.first() {
-        None => Ok(count),
-        Some(missing) => Err(damaged(format!("index entry {missing:02x?} is missing"))),
-    }
-}
-
-/// What is behind the index's number in a row, and that number.
-fn split_entry(key: &Bytes, prefix: usize) -> Option<(Bytes, u16)> {
-    let number = key.get(prefix..prefix + 2)?.try_into().ok()?;
-    Some((key.slice(prefix + 2..), u16::from_be_bytes(number)))
 }

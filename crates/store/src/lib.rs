@@ -23,6 +23,7 @@
 //! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
+//! | `verify` | whether indexes and counts are those of the documents |
 //! | `engine` | the ordered map below: on disk, and in memory for the simulator |
 //!
 //! **Invariants of absence.** No clock, no randomness, no thread, no iteration in the order of a
@@ -63,6 +64,7 @@ mod snapshot;
 mod store;
 mod union;
 mod validate;
+mod verify;
 
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
 pub use builds::{BUILD_FIRST_DOCUMENTS, BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
@@ -120,12 +122,20 @@ std::thread_local! {
     static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
     static FIRST_DOCUMENTS: std::cell::Cell<usize> =
         const { std::cell::Cell::new(BUILD_FIRST_DOCUMENTS) };
+    static VERIFY_WAITING_BYTES: std::cell::Cell<Option<usize>> =
+        const { std::cell::Cell::new(None) };
 }
 
 /// Another number of documents that an index takes in when it is made in this thread, for tests.
 #[cfg(feature = "planted-bugs")]
 pub fn set_first_documents_in_thread(documents: usize) {
     FIRST_DOCUMENTS.set(documents);
+}
+
+/// Other bytes of entries that a check holds at most in this thread, for tests.
+#[cfg(feature = "planted-bugs")]
+pub fn set_verify_bytes_in_thread(bytes: usize) {
+    VERIFY_WAITING_BYTES.set(Some(bytes));
 }
 
 /// Plants a bug in whatever this thread does, where no store is at hand: in plans and keys.
