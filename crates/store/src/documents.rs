@@ -9,7 +9,7 @@
 use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::{Failure, Outcome, show, too_large};
-use crate::index::{Entry, Index, duplicate};
+use crate::index::{Entries, Entry, Index, duplicate};
 use crate::keys;
 use crate::overlay::Overlay;
 use crate::scan::Found;
@@ -59,8 +59,9 @@ impl<V: View> Writing<'_, V> {
         }
         let collection = self.collection;
         for index in collection.indexes.iter().filter(|index| index.keeps(&id_key)) {
-            for entry in self.entries(index, document)? {
-                self.put_entry(index, &id_key, &entry)?;
+            let entries = self.entries(index, document)?;
+            for entry in &entries.entries {
+                self.put_entry(index, &id_key, entry, &entries.form)?;
             }
         }
         self.overlay.put_fresh(row, self.encode(document)?);
@@ -70,7 +71,7 @@ impl<V: View> Writing<'_, V> {
     pub(crate) fn delete(&mut self, found: &Found) -> Outcome<()> {
         let collection = self.collection;
         for index in collection.indexes.iter().filter(|index| index.keeps(&found.id_key)) {
-            for entry in self.entries(index, &found.document)? {
+            for entry in self.entries(index, &found.document)?.entries {
                 self.overlay.delete(index.row(collection.number, &entry, &found.id_key));
             }
         }
@@ -110,10 +111,12 @@ impl<V: View> Writing<'_, V> {
     fn update_index(&mut self, index: &Index, changed: &[(Found, Document)]) -> Outcome<()> {
         let mut added = Vec::new();
         for (found, document) in changed.iter().filter(|(found, _)| index.keeps(&found.id_key)) {
-            let old = self.entries(index, &found.document)?;
-            let new = self.entries(index, document)?;
+            let Entries { entries: old, form: old_form, .. } =
+                self.entries(index, &found.document)?;
+            let Entries { entries: new, form, .. } = self.entries(index, document)?;
+            let is_same_form = form == old_form || keeps_old_form();
             let has = |entries: &[Entry<'_>], entry: &Entry<'_>| {
-                entries.iter().any(|other| other.key == entry.key)
+                is_same_form && entries.iter().any(|other| other.key == entry.key)
             };
             for entry in old.iter().filter(|entry| !has(&new, entry)) {
                 #[cfg(feature = "planted-bugs")]
@@ -123,10 +126,13 @@ impl<V: View> Writing<'_, V> {
                 self.overlay.delete(index.row(self.collection.number, entry, &found.id_key));
             }
             let is_new = |entry: &Entry<'_>| !has(&old, entry);
-            added.extend(new.into_iter().filter(is_new).map(|entry| (&found.id_key, entry)));
+            let new: Vec<Entry<'_>> = new.into_iter().filter(is_new).collect();
+            added.push((&found.id_key, new, form));
         }
-        for (id_key, entry) in added {
-            self.put_entry(index, id_key, &entry)?;
+        for (id_key, entries, form) in added {
+            for entry in entries {
+                self.put_entry(index, id_key, &entry, &form)?;
+            }
         }
         Ok(())
     }
@@ -136,14 +142,14 @@ impl<V: View> Writing<'_, V> {
         &mut self,
         index: &Index,
         document: &'d Document,
-    ) -> Outcome<Vec<Entry<'d>>> {
+    ) -> Outcome<Entries<'d>> {
         let entries = index.entries(&self.collection.name, document)?;
-        for field in entries.lists {
-            if !index.multikey[field] {
-                self.multikey.insert((index.number, field));
+        for field in &entries.lists {
+            if !index.multikey[*field] {
+                self.multikey.insert((index.number, *field));
             }
         }
-        Ok(entries.entries)
+        Ok(entries)
     }
 
     /// Adds an entry.
@@ -155,18 +161,18 @@ impl<V: View> Writing<'_, V> {
         index: &Index,
         id_key: &[u8],
         entry: &Entry<'_>,
+        form: &[u8],
     ) -> Outcome<()> {
         check_written(self.overlay)?;
         let row = index.row(self.collection.number, entry, id_key);
-        if !index.is_exclusive(entry) {
-            self.overlay.put_fresh(row, Vec::new());
-            return Ok(());
+        if index.is_exclusive(entry) {
+            let holder = self.unique_holder(&row)?;
+            // No `_id` key is the beginning of another's.
+            if holder.is_some_and(|holder| !holder.starts_with(id_key)) {
+                return Err(index.duplicate(&self.collection.name, entry).into());
+            }
         }
-        let holder = self.unique_holder(&row)?;
-        if holder.is_some_and(|holder| holder[..] != *id_key) {
-            return Err(index.duplicate(&self.collection.name, entry).into());
-        }
-        self.overlay.put_fresh(row, id_key.to_vec());
+        self.overlay.put_fresh(row, index.row_value(entry, id_key, form));
         Ok(())
     }
 
@@ -184,6 +190,16 @@ impl<V: View> Writing<'_, V> {
         });
         Ok(bytes?)
     }
+}
+
+#[cfg(feature = "planted-bugs")]
+fn keeps_old_form() -> bool {
+    crate::planted(crate::PlantedBug::OldFormStays)
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn keeps_old_form() -> bool {
+    false
 }
 
 /// Refuses a command that writes more than one entry may. What it says is bounded by its frame, but what it

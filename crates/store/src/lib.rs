@@ -46,6 +46,7 @@ mod command;
 mod documents;
 mod failure;
 mod feed;
+mod form;
 mod implied;
 mod index;
 mod interest;
@@ -115,6 +116,8 @@ pub enum PlantedBug {
     DescendingKeyHalfInverted,
     /// A document that several branches of a union find counts at each.
     UnionCountsTwice,
+    /// An update that changes nothing of an entry but its form leaves the entry as it is.
+    OldFormStays,
 }
 
 #[cfg(feature = "planted-bugs")]

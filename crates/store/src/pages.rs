@@ -88,7 +88,7 @@ impl<V: View> Pages<V> {
             .into());
         }
         let search = Search::parse(filter, options)?;
-        let choice = plan(&collection, search.filter(), options)?;
+        let choice = search.plan(&collection)?;
         let scan = search.scan(&view, &collection, &choice.access);
         // Where only ranks come in order, equal ones are still to be put in that of `_id`.
         let is_in_order = choice.access.order() == Order::Asked;
@@ -175,8 +175,8 @@ impl<V: View> Pages<V> {
                 let everything = Filter::parse(&Document::new())?;
                 let unsorted = SearchOptions::default();
                 let choice = match full {
-                    true => plan(collection, &everything, &unsorted)?,
-                    false => plan(collection, search.filter(), options)?,
+                    true => plan(collection, &everything, &unsorted, None)?,
+                    false => search.plan(collection)?,
                 };
                 let limit = options.limit.filter(|limit| *limit > 0);
                 let last = limit.map_or(u64::MAX, |limit| limit.saturating_add(options.skip));

@@ -9,6 +9,7 @@
 use crate::bounds::{Bounds, Interval, Kind as BoundsKind, intersect};
 use crate::catalog::Collection;
 use crate::failure::bad_query;
+use crate::form::Cover;
 use crate::implied::{Tests, has_all};
 use crate::index::{Index, IndexState};
 use crate::keys;
@@ -19,6 +20,7 @@ use api::{Document, Error, SearchOptions, Value};
 use bson::doc;
 use query::{Filter, Test};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// Most ranges of one plan that come from several values in several fields.
 const RANGES_MAX: usize = 1000;
@@ -44,6 +46,10 @@ pub(crate) struct Plan<'c> {
     pub(crate) is_answered_by_keys: bool,
     /// Whether a document may have several keys within the ranges.
     pub(crate) repeats: bool,
+    /// What the search needs of a document, if entries tell all of it but for their forms.
+    pub(crate) cover: Option<Cover>,
+    /// Whether an order that comes for free is worth more than documents that need not be read.
+    prefers_order: bool,
     pub(crate) kind: Kind,
     /// Fields with what is asked of them, where the plan makes use of it.
     bounds: Vec<(String, Vec<Value>)>,
@@ -118,16 +124,22 @@ impl Plan<'_> {
 
     /// Its place among the candidates.
     pub(crate) fn rank(&self) -> Rank {
-        Rank(
-            self.kind,
-            // To read all of an index, and then each document, is worse than to read the documents.
-            self.kind == Kind::Scan && self.index.is_some(),
-            !self.is_unique_point,
-            Reverse(self.equal_fields),
-            Reverse(self.bounded_fields),
-            !self.is_ordered(),
-            self.index.map_or(1, |index| index.spec.keys.len()),
-        )
+        // To read all of an index, and then each document, is worse than to read the documents.
+        let serves = self.cover.is_some() && self.is_ordered();
+        let rank = Rank {
+            kind: self.kind,
+            narrows_nothing: self.kind == Kind::Scan && self.index.is_some() && !serves,
+            is_no_unique_point: !self.is_unique_point,
+            equal_fields: Reverse(self.equal_fields),
+            bounded_fields: Reverse(self.bounded_fields),
+            ties: [true, true],
+            fields: self.index.map_or(1, |index| index.spec.keys.len()),
+        };
+        rank.for_free(self.is_ordered(), self.cover.is_some(), self.prefers_order)
+    }
+
+    pub(crate) fn prefers_order(&self) -> bool {
+        self.prefers_order
     }
 
     /// What `explain` says of a candidate.
@@ -142,28 +154,41 @@ impl Plan<'_> {
 }
 
 /// The place of a candidate, the lesser is chosen: equality before lists before ranges before an order with a
-/// limit; then the whole key of a unique index, more fields with one value, more fields that are bounded,
-/// an order that comes for free, a key with fewer fields; then what was made first.
+/// limit; then the whole key of a unique index, more fields with one value, more fields that are bounded;
+/// with a limit an order that comes for free before documents that need not be read, without one the other
+/// way round; a key with fewer fields; then what was made first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank(Kind, bool, bool, Reverse<usize>, Reverse<usize>, bool, usize);
+pub(crate) struct Rank {
+    kind: Kind,
+    narrows_nothing: bool,
+    is_no_unique_point: bool,
+    equal_fields: Reverse<usize>,
+    bounded_fields: Reverse<usize>,
+    ties: [bool; 2],
+    fields: usize,
+}
 
 impl Rank {
     /// No better than either in anything.
     pub(crate) fn worse(self, other: Rank) -> Rank {
-        Rank(
-            self.0.max(other.0),
-            self.1.max(other.1),
-            self.2.max(other.2),
-            self.3.max(other.3),
-            self.4.max(other.4),
-            self.5.max(other.5),
-            self.6.max(other.6),
-        )
+        Rank {
+            kind: self.kind.max(other.kind),
+            narrows_nothing: self.narrows_nothing.max(other.narrows_nothing),
+            is_no_unique_point: self.is_no_unique_point.max(other.is_no_unique_point),
+            equal_fields: self.equal_fields.max(other.equal_fields),
+            bounded_fields: self.bounded_fields.max(other.bounded_fields),
+            ties: self.ties.max(other.ties),
+            fields: self.fields.max(other.fields),
+        }
     }
 
-    /// With the order that was asked for, or without it.
-    pub(crate) fn ordered(self, is_ordered: bool) -> Rank {
-        Rank(self.0, self.1, self.2, self.3, self.4, !is_ordered, self.6)
+    /// With what comes for free.
+    pub(crate) fn for_free(self, is_ordered: bool, is_covered: bool, prefers_order: bool) -> Rank {
+        let ties = match prefers_order {
+            true => [!is_ordered, !is_covered],
+            false => [!is_covered, !is_ordered],
+        };
+        Rank { ties, ..self }
     }
 }
 
@@ -244,7 +269,25 @@ impl Choice<'_> {
     }
 }
 
-/// Chooses how a query finds its documents.
+/// What a search needs of a document: for its filter, its order and its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Needs {
+    pub(crate) paths: BTreeSet<String>,
+    pub(crate) id: bool,
+}
+
+impl Needs {
+    /// What of it an index tells; none if it does not tell all.
+    fn cover(&self, index: Option<&Index>) -> Option<Cover> {
+        let index = index.filter(|index| !index.multikey.contains(&true))?;
+        let has = |path: &String| index.paths().iter().any(|field| field.as_str() == path);
+        let needs = |path: &Path| self.paths.contains(path.as_str());
+        let fields = index.paths().iter().map(needs).collect();
+        self.paths.iter().all(has).then_some(Cover { fields, id: self.id })
+    }
+}
+
+/// Chooses how a query finds its documents. With `needs`, plans that read entries alone are looked for.
 ///
 /// # Errors
 /// If the hint names an index that cannot serve the query.
@@ -252,11 +295,12 @@ pub(crate) fn plan<'c>(
     collection: &'c Collection,
     filter: &'c Filter,
     search: &SearchOptions,
+    needs: Option<&Needs>,
 ) -> Result<Choice<'c>, Error> {
     let parts = conjuncts(filter);
     let asks = Asks::of(&parts);
     let tests = asks.tests();
-    let query = Query { tests: &tests, is_all_tests: asks.is_all(&parts), search };
+    let query = Query { tests: &tests, is_all_tests: asks.is_all(&parts), search, needs };
     if let Some(hint) = &search.hint {
         let index = hinted(collection, hint, &tests)?;
         let access = Access::Plan(query.plan_for(index));
@@ -278,7 +322,7 @@ pub(crate) fn best_plan<'c>(
     tests: &Tests<'_>,
     search: &SearchOptions,
 ) -> Option<Plan<'c>> {
-    let query = Query { tests, is_all_tests: false, search };
+    let query = Query { tests, is_all_tests: false, search, needs: None };
     query.candidates(collection).0.into_iter().min_by_key(Plan::rank)
 }
 
@@ -388,6 +432,7 @@ struct Query<'q> {
     tests: &'q Tests<'q>,
     is_all_tests: bool,
     search: &'q SearchOptions,
+    needs: Option<&'q Needs>,
 }
 
 impl Query<'_> {
@@ -434,6 +479,8 @@ impl Query<'_> {
         let all_pinned = (0..fields.len()).all(pinned);
         Plan {
             index,
+            cover: self.needs.and_then(|needs| needs.cover(index)),
+            prefers_order: is_limited,
             repeats: !all_pinned && fields.iter().any(|field| field.multikey),
             ranges,
             backward,

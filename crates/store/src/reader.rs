@@ -141,7 +141,7 @@ impl<E: Engine> Reader<E> {
             }
             Request::Distinct { collection, field, filter } => {
                 let options = SearchOptions::default();
-                let search = Search::parse(filter, &options)?;
+                let search = Search::parse_for_field(filter, &options, field)?;
                 let mut distinct = Distinct::new(field)?;
                 let catalog = self.catalog(view)?;
                 search.for_each(view, catalog.get(collection)?, &mut |document| {

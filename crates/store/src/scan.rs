@@ -3,6 +3,7 @@
 use crate::catalog::Collection;
 use crate::engine::{Direction, EngineError, Rows, View};
 use crate::failure::{Failure, Fatal, Outcome};
+use crate::form;
 use crate::index::Index;
 use crate::keys;
 use crate::plan::{Access, KeyRange, Order, Plan};
@@ -48,8 +49,15 @@ pub(crate) struct Hit {
     entry: Bytes,
     /// The part of the entry within which documents are of equal rank.
     pub(crate) run: Bytes,
-    /// The document, if that is what was read.
-    row: Option<Bytes>,
+    /// What was read besides.
+    read: Read,
+}
+
+enum Read {
+    /// The document.
+    Document(Bytes),
+    /// The form of the entry.
+    Form(Bytes),
 }
 
 /// Where the reading of one plan stands.
@@ -208,21 +216,35 @@ impl<V: View> Scan<'_, V> {
     /// The document that a key leads to, if the filter means it and it was not met before.
     fn found(&self, plan: &Plan<'_>, hit: Hit, examined: &mut Examined) -> Outcome<Option<Found>> {
         let entry = hit.entry.clone();
-        let found = self.fetch(hit, examined)?;
+        let found = self.fetch(plan, hit, examined)?;
         let counts = self.filter.check(&found.document)?
             && !self.is_repeated(plan, &entry, &found.document)?;
         Ok(counts.then_some(found))
     }
 
-    /// The document that a key leads to.
-    pub(crate) fn fetch(&self, hit: Hit, examined: &mut Examined) -> Outcome<Found> {
-        let row = match hit.row {
-            Some(row) => row,
-            None => self.document_row(&hit.id_key)?,
+    /// The document that a key leads to, or what the search needs of it if the entry tells that.
+    fn fetch(&self, plan: &Plan<'_>, hit: Hit, examined: &mut Examined) -> Outcome<Found> {
+        let row = match hit.read {
+            Read::Document(row) => row,
+            Read::Form(form) => {
+                if let Some(document) = restored(plan, &hit.entry, &hit.id_key, &form) {
+                    let size_bytes = hit.entry.len() + hit.id_key.len();
+                    return Ok(Found { id_key: hit.id_key, document, size_bytes });
+                }
+                self.document_row(&hit.id_key)?
+            }
         };
         examined.documents += 1;
         let document = decode(&row)?;
         Ok(Found { id_key: hit.id_key, document, size_bytes: row.len() })
+    }
+
+    /// As [`Scan::fetch`], of a hit of the only plan.
+    pub(crate) fn fetch_hit(&self, hit: Hit, examined: &mut Examined) -> Outcome<Found> {
+        match self.access {
+            Access::Plan(plan) => self.fetch(plan, hit, examined),
+            Access::Union(union) => self.fetch(&union.branches[0].plan, hit, examined),
+        }
     }
 
     /// The row of a document that an index knows.
@@ -254,6 +276,11 @@ impl<V: View> Scan<'_, V> {
             .iter()
             .any(|other| other.key[..].cmp(entry) == earlier && is_met(&other.key)))
     }
+}
+
+fn restored(plan: &Plan<'_>, entry: &Bytes, id_key: &[u8], form: &[u8]) -> Option<Document> {
+    let (index, cover) = (plan.index?, plan.cover.as_ref()?);
+    form::restore(index, cover, entry, &index.ends(entry)?, id_key, form)
 }
 
 /// Whether a document that a branch finds counts there, and not at an earlier one.
@@ -350,19 +377,20 @@ impl<'s, V: View> Keys<'s, V> {
             _ => end,
         };
         let id_key = id_key_of(index, entry, end, value);
+        let read = Read::Form(form_of(entry, end, &id_key, value));
         let (run, entry) = (entry.slice(..run), entry.slice(..end));
-        Ok(Some(Hit { id_key, entry, run, row: None }))
+        Ok(Some(Hit { id_key, entry, run, read }))
     }
 }
 
 fn document_hit(id_key: Bytes, row: Bytes) -> Hit {
-    Hit { entry: id_key.clone(), run: id_key.clone(), id_key, row: Some(row) }
+    Hit { entry: id_key.clone(), run: id_key.clone(), id_key, read: Read::Document(row) }
 }
 
-/// The `_id` key of an index entry: the row's value, or what follows the keys of the fields.
+/// The `_id` key of an index entry: what follows the keys of the fields, or else the start of the row's value.
 pub(crate) fn id_key_of(index: &Index, entry: &Bytes, end: usize, value: &Bytes) -> Bytes {
-    if !value.is_empty() {
-        return value.clone();
+    if entry.len() == end {
+        return value.slice(..keys::length(value).unwrap_or(value.len()));
     }
     if !index.is_id_descending() {
         return entry.slice(end..);
@@ -370,6 +398,11 @@ pub(crate) fn id_key_of(index: &Index, entry: &Bytes, end: usize, value: &Bytes)
     let mut id_key = entry[end..].to_vec();
     keys::invert(&mut id_key);
     Bytes::from(id_key)
+}
+
+/// The form of an index entry: what stands in the row's value, behind the `_id` key if that is there.
+fn form_of(entry: &Bytes, end: usize, id_key: &Bytes, value: &Bytes) -> Bytes {
+    if entry.len() == end { value.slice(id_key.len().min(value.len())..) } else { value.clone() }
 }
 
 /// A document from its row.

@@ -4,11 +4,12 @@ use crate::apply::read_count;
 use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::Outcome;
-use crate::plan::{Access, Choice, Order, plan};
+use crate::plan::{Access, Choice, Needs, Order, plan};
 use crate::rank::Ranked;
 use crate::scan::{Examined, Found, Hit, Scan};
 use crate::union::Branch;
 use api::path::Path;
+use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, SearchOptions, Value};
 use bson::doc;
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(crate) struct Search<'a> {
     sort: Vec<(Path, bool)>,
     projection: Projection,
     options: &'a SearchOptions,
+    /// What it needs of a document; none: all of it.
+    needs: Option<Needs>,
 }
 
 impl<'a> Search<'a> {
@@ -41,17 +44,32 @@ impl<'a> Search<'a> {
             }
             sort.push((Path::parse(path)?, *direction < 0));
         }
-        Ok(Search {
-            filter: Filter::parse(filter)?,
-            sort,
-            projection: Projection::parse(options.fields.as_ref())?,
-            options,
-        })
+        let filter = Filter::parse(filter)?;
+        let projection = Projection::parse(options.fields.as_ref())?;
+        let answered = if options.count { Some((Vec::new(), false)) } else { projection.kept() };
+        let needs = answered.and_then(|(paths, id)| needs(&filter, &sort, paths, id));
+        Ok(Search { filter, sort, projection, options, needs })
+    }
+
+    /// As [`Search::parse`], where nothing but the values of one field is made use of.
+    pub(crate) fn parse_for_field(
+        filter: &Document,
+        options: &'a SearchOptions,
+        field: &str,
+    ) -> Result<Search<'a>, Error> {
+        let search = Search::parse(filter, options)?;
+        let needs = needs(&search.filter, &search.sort, vec![field.to_owned()], false);
+        Ok(Search { needs, ..search })
+    }
+
+    /// Chooses the plan for answers that are read by it; `find` and what writes need whole documents.
+    pub(crate) fn plan<'s>(&'s self, collection: &'s Collection) -> Result<Choice<'s>, Error> {
+        plan(collection, &self.filter, self.options, self.needs.as_ref())
     }
 
     /// Runs it: a list of documents, a number, or an explanation.
     pub(crate) fn run(&self, view: &impl View, collection: &Collection) -> Outcome<Value> {
-        let choice = plan(collection, &self.filter, self.options)?;
+        let choice = self.plan(collection)?;
         let scan = self.scan(view, collection, &choice.access);
         let mut examined = Examined::default();
         let returned = if self.options.count {
@@ -111,7 +129,10 @@ impl<'a> Search<'a> {
         }
         explained.insert("ordered_by_index", access.order() != Order::None);
         explained.insert("sorted_by", sorted_by);
-        explained.insert("keys_only", counts_all || self.finds_by_keys(access));
+        let keys_only = counts_all || self.finds_by_keys(access);
+        let is_covered = matches!(access, Access::Plan(plan) if plan.cover.is_some());
+        explained.insert("keys_only", keys_only);
+        explained.insert("covered", is_covered || (keys_only && self.options.count));
         examined.describe(&mut explained);
         explained.insert("returned", returned);
         explained.insert("rejected", choice.rejected());
@@ -140,7 +161,7 @@ impl<'a> Search<'a> {
         collection: &Collection,
         each: &mut dyn FnMut(Document) -> Result<bool, Error>,
     ) -> Outcome<()> {
-        let choice = plan(collection, &self.filter, self.options)?;
+        let choice = self.plan(collection)?;
         let scan = self.scan(view, collection, &choice.access);
         let mut examined = Examined::default();
         let any_order = self.sort.is_empty() && self.options.skip == 0;
@@ -265,7 +286,7 @@ impl<'a> Search<'a> {
         })?;
         let mut page = Page::new(self);
         for hit in first.into_values() {
-            page.add(scan.fetch(hit, examined)?)?;
+            page.add(scan.fetch_hit(hit, examined)?)?;
         }
         Ok(page.found)
     }
@@ -330,10 +351,6 @@ impl Search<'_> {
     pub(crate) fn project(&self, document: Document) -> Result<Document, Error> {
         self.projection.apply(document, &self.filter)
     }
-
-    pub(crate) fn filter(&self) -> &Filter {
-        &self.filter
-    }
 }
 
 /// The documents that the filter means, as the options say; in the order of `_id` if they name none.
@@ -344,9 +361,18 @@ pub(crate) fn find(
     options: &SearchOptions,
 ) -> Outcome<Vec<Found>> {
     let search = Search::parse(filter, options)?;
-    let choice = plan(collection, &search.filter, options)?;
+    let choice = plan(collection, &search.filter, options, None)?;
     let scan = search.scan(view, collection, &choice.access);
     search.find(&scan, &mut Examined::default())
+}
+
+/// What a search needs of a document if `paths`, and `_id` with `id`, are what is made use of; none: all of it.
+fn needs(filter: &Filter, sort: &[(Path, bool)], paths: Vec<String>, id: bool) -> Option<Needs> {
+    let asked = filter.paths()?.into_iter();
+    let asked = asked.chain(sort.iter().map(|(path, _)| path)).map(|path| path.as_str().to_owned());
+    let mut needs = Needs { paths: paths.into_iter().chain(asked).collect(), id };
+    needs.id |= needs.paths.remove(ID_FIELD);
+    Some(needs)
 }
 
 /// What is answered, document by document in order.

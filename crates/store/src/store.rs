@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Format of the rows; raised when they change.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 /// One decided log position, as the store sees it.
 #[derive(Clone, Copy, Debug)]

@@ -49,7 +49,8 @@ impl Union<'_> {
         let ranks = self.branches.iter().map(|branch| branch.plan.rank());
         let worst = ranks.reduce(Rank::worse);
         let worst = worst.unwrap_or_else(|| unreachable!("a union has branches"));
-        worst.ordered(self.order() == Order::Asked)
+        let prefers_order = self.branches.iter().any(|branch| branch.plan.prefers_order());
+        worst.for_free(self.order() == Order::Asked, false, prefers_order)
     }
 
     pub(crate) fn describe(&self) -> Document {

@@ -92,7 +92,7 @@ impl<V: View> Check<'_, V> {
             )));
         }
         let row = |entry| {
-            let value = if index.is_exclusive(entry) { id_key.to_vec() } else { Vec::new() };
+            let value = index.row_value(entry, id_key, &entries.form);
             (index.row(self.collection.number, entry, id_key), value)
         };
         Ok(entries.entries.iter().map(row).collect())
