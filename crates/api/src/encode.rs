@@ -64,7 +64,7 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             text(field, out);
             document(filter, out);
         }
-        Request::Aggregate { collection, pipeline } => {
+        Request::Aggregate { collection, pipeline, .. } => {
             text(collection, out);
             write_documents(pipeline, true, out);
         }
@@ -200,7 +200,7 @@ fn write_document(document: &Document, out: &mut Vec<u8>) {
 
 fn options_document(call: &Call) -> Document {
     let mut document = Document::new();
-    let Options { reference, acked, level, timeout_ms } = &call.options;
+    let Options { reference, acked, level, timeout_ms, wait } = &call.options;
     if let Some(reference) = reference {
         document.insert("ref", reference.to_string());
     }
@@ -213,9 +213,16 @@ fn options_document(call: &Call) -> Document {
     if let Some(milliseconds) = timeout_ms {
         document.insert("timeout_ms", number(*milliseconds));
     }
+    if *wait {
+        document.insert("wait", true);
+    }
+    if let Request::Next { pass_long: true, .. } = &call.request {
+        document.insert("pass_long", true);
+    }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
-        Request::Next { batch: Some(batch), .. }
+        Request::Aggregate { batch: Some(batch), .. }
+        | Request::Next { batch: Some(batch), .. }
         | Request::Watch(Watch { batch: Some(batch), .. }) => {
             document.insert("batch", number(*batch));
         }
@@ -266,7 +273,8 @@ fn add_index_options(index: &IndexSpec, document: &mut Document) {
 }
 
 fn add_search_options(search: &SearchOptions, document: &mut Document) {
-    let SearchOptions { sort, limit, skip, fields, count, explain, batch, hint } = search;
+    let SearchOptions { sort, limit, skip, fields, count, explain, batch, pass_long, hint } =
+        search;
     add_sort(sort, document);
     if let Some(limit) = limit {
         document.insert("limit", number(*limit));
@@ -280,7 +288,7 @@ fn add_search_options(search: &SearchOptions, document: &mut Document) {
     if let Some(fields) = fields {
         document.insert("fields", fields.clone());
     }
-    for (name, flag) in [("count", *count), ("explain", *explain)] {
+    for (name, flag) in [("count", *count), ("explain", *explain), ("pass_long", *pass_long)] {
         if flag {
             document.insert(name, true);
         }

@@ -63,6 +63,8 @@ pub struct Page {
     pub items: Vec<Value>,
     /// Where the next one begins; none: this was the last.
     pub next: Option<PageStart>,
+    /// The `_id`s of documents among them that are too long for any page, if those are passed over.
+    pub too_long: Vec<Value>,
 }
 
 /// How much goes into a page.
@@ -143,11 +145,23 @@ impl<V: View> Pages<V> {
         start: &PageStart,
         limits: PageLimits,
     ) -> Result<Result<Page, Error>, Fatal> {
-        split(self.read(start, limits))
+        split(self.read(start, limits, false))
     }
 
-    fn read(&self, start: &PageStart, limits: PageLimits) -> Outcome<Page> {
-        let mut filling = Filling::new(start, limits);
+    /// As [`Pages::page`], but an item that alone is too long is passed over, and named.
+    ///
+    /// # Errors
+    /// As [`Pages::page`].
+    pub fn page_passing_long(
+        &self,
+        start: &PageStart,
+        limits: PageLimits,
+    ) -> Result<Result<Page, Error>, Fatal> {
+        split(self.read(start, limits, true))
+    }
+
+    fn read(&self, start: &PageStart, limits: PageLimits, passes_long: bool) -> Outcome<Page> {
+        let mut filling = Filling::new(start, limits, passes_long);
         match &self.source {
             Source::List { items, .. } => {
                 for item in items.iter().skip(filling.passed()) {
@@ -206,13 +220,23 @@ struct Filling {
     bytes: usize,
     next: PageStart,
     has_more: bool,
+    passes_long: bool,
+    too_long: Vec<Value>,
     scratch: Vec<u8>,
 }
 
 impl Filling {
-    fn new(start: &PageStart, limits: PageLimits) -> Filling {
-        let next = start.clone();
-        Filling { limits, items: Vec::new(), bytes: 0, next, has_more: false, scratch: Vec::new() }
+    fn new(start: &PageStart, limits: PageLimits, passes_long: bool) -> Filling {
+        Filling {
+            limits,
+            items: Vec::new(),
+            bytes: 0,
+            next: start.clone(),
+            has_more: false,
+            passes_long,
+            too_long: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
     fn passed(&self) -> usize {
@@ -221,20 +245,31 @@ impl Filling {
 
     /// Adds an item, if there is room; else there is more.
     fn add(&mut self, item: Value, spot: Option<Spot>) -> Result<bool, Error> {
-        if self.items.len() as u64 >= self.limits.items {
+        if (self.items.len() + self.too_long.len()) as u64 >= self.limits.items {
             self.has_more = true;
             return Ok(false);
         }
-        let length = json::length(&item, &mut self.scratch) + 1;
+        let mut length = json::length(&item, &mut self.scratch) + 1;
+        let id = match &item {
+            Value::Document(document) => document.get(ID_FIELD),
+            _ => None,
+        };
+        let passed = id.filter(|_| self.passes_long && length > self.limits.bytes).cloned();
+        if let Some(id) = &passed {
+            length = json::length(id, &mut self.scratch) + 1;
+        }
         if self.bytes + length > self.limits.bytes {
-            if self.items.is_empty() {
+            if self.items.is_empty() && self.too_long.is_empty() {
                 return Err(too_long_alone(&item, length, self.limits.bytes));
             }
             self.has_more = true;
             return Ok(false);
         }
         self.bytes += length;
-        self.items.push(item);
+        match passed {
+            Some(id) => self.too_long.push(id),
+            None => self.items.push(item),
+        }
         self.next.passed += 1;
         if spot.is_some() {
             self.next.spot = spot;
@@ -248,7 +283,8 @@ impl Filling {
     }
 
     fn finish(self) -> Page {
-        Page { items: self.items, next: self.has_more.then_some(self.next) }
+        let next = self.has_more.then_some(self.next);
+        Page { items: self.items, next, too_long: self.too_long }
     }
 }
 
