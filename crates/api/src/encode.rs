@@ -60,7 +60,7 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
             text(field, out);
             document(filter, out);
         }
-        Request::Aggregate { collection, pipeline } => {
+        Request::Aggregate { collection, pipeline, .. } => {
             text(collection, out);
             write_documents(pipeline, true, out);
         }
@@ -198,7 +198,7 @@ fn write_document(document: &Document, out: &mut Vec<u8>) {
 /// document in between.
 fn write_options(call: &Call, out: &mut Vec<u8>) {
     let start = out.len();
-    let Options { reference, acked, level, timeout_ms } = &call.options;
+    let Options { reference, acked, level, timeout_ms, wait } = &call.options;
     let mut field = |name: &str, write: &dyn Fn(&mut Vec<u8>)| {
         out.extend_from_slice(if out.len() == start { b",{" } else { b"," });
         write_string(name, out);
@@ -217,6 +217,9 @@ fn write_options(call: &Call, out: &mut Vec<u8>) {
     if let Some(milliseconds) = timeout_ms {
         field("timeout_ms", &|out| write_value(&number(*milliseconds), out));
     }
+    if *wait {
+        field("wait", &|out| write_value(&Value::Boolean(true), out));
+    }
     for (name, value) in &own_options(call) {
         field(name, &|out| write_value(value, out));
     }
@@ -228,9 +231,13 @@ fn write_options(call: &Call, out: &mut Vec<u8>) {
 /// The options that the operation has beside those of every request.
 fn own_options(call: &Call) -> Document {
     let mut document = Document::new();
+    if let Request::Next { pass_long: true, .. } = &call.request {
+        document.insert("pass_long", true);
+    }
     match &call.request {
         Request::Search { search, .. } => add_search_options(search, &mut document),
-        Request::Next { batch: Some(batch), .. }
+        Request::Aggregate { batch: Some(batch), .. }
+        | Request::Next { batch: Some(batch), .. }
         | Request::Watch(Watch { batch: Some(batch), .. }) => {
             document.insert("batch", number(*batch));
         }
@@ -281,7 +288,8 @@ fn add_index_options(index: &IndexSpec, document: &mut Document) {
 }
 
 fn add_search_options(search: &SearchOptions, document: &mut Document) {
-    let SearchOptions { sort, limit, skip, fields, count, explain, batch, hint } = search;
+    let SearchOptions { sort, limit, skip, fields, count, explain, batch, pass_long, hint } =
+        search;
     add_sort(sort, document);
     if let Some(limit) = limit {
         document.insert("limit", number(*limit));
@@ -295,7 +303,7 @@ fn add_search_options(search: &SearchOptions, document: &mut Document) {
     if let Some(fields) = fields {
         document.insert("fields", fields.clone());
     }
-    for (name, flag) in [("count", *count), ("explain", *explain)] {
+    for (name, flag) in [("count", *count), ("explain", *explain), ("pass_long", *pass_long)] {
         if flag {
             document.insert(name, true);
         }

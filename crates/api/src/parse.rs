@@ -242,7 +242,11 @@ fn parse_operation(
         },
         "batch" => Request::Batch { requests: feeds::batch_members(arguments.list()?)? },
         "expect" => feeds::expectation(&mut arguments)?,
-        "next" => Request::Next { cursor: arguments.cursor()?, batch: options.page_items()? },
+        "next" => Request::Next {
+            cursor: arguments.cursor()?,
+            batch: options.page_items()?,
+            pass_long: options.boolean("pass_long")?.unwrap_or(false),
+        },
         "close" => Request::Close { cursor: arguments.cursor()? },
         "watch" => feeds::watch(arguments.document()?, options.page_items()?)?,
         "forget" => {
@@ -284,6 +288,11 @@ fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
 }
 
 fn search_options(options: &mut OptionReader) -> Result<SearchOptions, Error> {
+    let batch = options.page_items()?;
+    let pass_long = options.boolean("pass_long")?.unwrap_or(false);
+    if pass_long && batch.is_none() {
+        return Err(bad("search: option pass_long goes with option batch only"));
+    }
     Ok(SearchOptions {
         sort: options.take("sort").map(parse_sort).transpose()?.unwrap_or_default(),
         limit: options.count("limit")?,
@@ -291,7 +300,8 @@ fn search_options(options: &mut OptionReader) -> Result<SearchOptions, Error> {
         fields: options.document("fields")?,
         count: options.boolean("count")?.unwrap_or(false),
         explain: options.boolean("explain")?.unwrap_or(false),
-        batch: options.page_items()?,
+        batch,
+        pass_long,
         hint: index::hint(options)?,
     })
 }

@@ -25,6 +25,8 @@ pub struct Options {
     pub level: Level,
     /// `timeout_ms`: how long the answer may take; at most [`crate::limits::TIMEOUT_MS_MAX`].
     pub timeout_ms: Option<u64>,
+    /// `wait`: the answer comes when the index is ready, or could not be built; `create_index` only.
+    pub wait: bool,
 }
 
 /// How fresh a read must be (spec P6).
@@ -147,6 +149,8 @@ pub enum Request {
         collection: String,
         /// The stages, first one first.
         pipeline: Vec<Document>,
+        /// `batch`: answer in parts of at most so many, `{"documents":[…],"cursor":…}`.
+        batch: Option<u64>,
     },
     /// `["create_index", col, keys]` with options `name`, `unique`, `sparse`, `where`. What a first step
     /// does not finish is built while writes go on. Answer: `{"name":..,"state":"ready"|"building"}`.
@@ -226,6 +230,8 @@ pub enum Request {
         cursor: String,
         /// Option `batch`: most documents of this part.
         batch: Option<u64>,
+        /// Option `pass_long`: as that of a search.
+        pass_long: bool,
     },
     /// `["close", cursor]` (X2): the rest of a long result is not wanted. Answer: whether there was one.
     Close {
@@ -398,6 +404,9 @@ pub struct SearchOptions {
     pub explain: bool,
     /// `batch`: answer at most so many documents at once, and a cursor for the rest.
     pub batch: Option<u64>,
+    /// `pass_long`: documents that are too long for an answer of their own are passed over, and their `_id`s answered
+    /// as `too_long`; only with `batch`.
+    pub pass_long: bool,
     /// `hint`: the index to use, by its name or its keys; `"_id_"`: the documents themselves, in the
     /// order of `_id`.
     pub hint: Option<Value>,

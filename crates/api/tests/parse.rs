@@ -399,6 +399,7 @@ fn any_search() -> impl Strategy<Value = SearchOptions> {
                 count,
                 explain,
                 batch,
+                pass_long: hint && batch.is_some(),
                 hint: hint.then(|| Value::String("a_1".into())),
             }
         })
@@ -474,7 +475,11 @@ fn any_feed_request() -> impl Strategy<Value = Request> {
     let place = (0u64..1 << 60, 0u64..1000).prop_map(|(slot, position)| Place { slot, position });
     prop_oneof![
         prop::collection::vec(member, 1..5).prop_map(|requests| Request::Batch { requests }),
-        (name(), batch()).prop_map(|(cursor, batch)| Request::Next { cursor, batch }),
+        (name(), batch(), any::<bool>()).prop_map(|(cursor, batch, pass_long)| Request::Next {
+            cursor,
+            batch,
+            pass_long
+        }),
         name().prop_map(|cursor| Request::Close { cursor }),
         (name(), 0..3, prop::option::of(any_document()), prop::option::of(place), batch())
             .prop_map(|(name, kind, filter, from, batch)| {
@@ -530,8 +535,12 @@ fn any_plain_request() -> impl Strategy<Value = Request> {
         (name(), name(), any_document()).prop_map(|(collection, field, filter)| {
             Request::Distinct { collection, field, filter }
         }),
-        (name(), prop::collection::vec(any_document(), 0..3))
-            .prop_map(|(collection, pipeline)| Request::Aggregate { collection, pipeline }),
+        (name(), prop::collection::vec(any_document(), 0..3), prop::option::of(1..100u64))
+            .prop_map(|(collection, pipeline, batch)| Request::Aggregate {
+                collection,
+                pipeline,
+                batch
+            }),
         (name(), any::<bool>())
             .prop_map(|(key, empty_if_absent)| Request::Read { key, empty_if_absent }),
         (name(), any_document())
@@ -581,6 +590,7 @@ fn any_call() -> impl Strategy<Value = Call> {
             if reads && local {
                 options.level = Level::Local;
             }
+            options.wait = local && matches!(request, Request::CreateIndex { .. });
             Call { request, options }
         })
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// A search whose documents come part by part, all as they were at one moment.
+/// A search, or a pipeline, whose documents come part by part, all as they were at one moment.
 ///
 /// The rest is kept by the node that took the search. It lives on when the leader changes; if that node goes
 /// away, or nothing is asked for too long, [`Cursor::next`] fails with [`ErrorCode::CursorGone`] and the search
@@ -38,7 +38,26 @@ impl Client {
         batch: u64,
     ) -> Result<Cursor, Error> {
         let search = SearchOptions { batch: Some(batch), ..search };
-        let request = Request::Search { collection: collection.into(), filter, search };
+        let collection = collection.into();
+        self.in_parts(Request::Search { collection, filter, search }, batch).await
+    }
+
+    /// Runs a pipeline, and takes what comes out of it in parts of at most `batch`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn aggregate_in_parts(
+        &self,
+        collection: &str,
+        pipeline: Vec<Document>,
+        batch: u64,
+    ) -> Result<Cursor, Error> {
+        let collection = collection.into();
+        let request = Request::Aggregate { collection, pipeline, batch: Some(batch) };
+        self.in_parts(request, batch).await
+    }
+
+    async fn in_parts(&self, request: Request, batch: u64) -> Result<Cursor, Error> {
         let call = Call { request, options: Options::default() };
         let (answer, connection) = self.call_somewhere(call).await?;
         let client = self.clone();
@@ -80,7 +99,8 @@ impl Cursor {
                 return Ok(Some(document));
             }
             let Some(name) = self.name.clone() else { return Ok(None) };
-            let answer = self.ask(Request::Next { cursor: name, batch: Some(self.batch) }).await?;
+            let batch = Some(self.batch);
+            let answer = self.ask(Request::Next { cursor: name, batch, pass_long: false }).await?;
             self.take(answer)?;
         }
     }

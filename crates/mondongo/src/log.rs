@@ -3,11 +3,14 @@
 use api::{Call, Options, Request};
 use clap::Args;
 use serde_json::{Value, json};
-use server::inspect::{Body, EntryBody, LogRecord, MembershipShown, read_log};
+use server::inspect::{Body, EntryBody, LogRecord, MembershipShown, follow_log, read_log};
+use std::cell::RefCell;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Characters of a request that are shown in a line of text.
 const REQUEST_CHARACTERS_MAX: usize = 100;
@@ -35,6 +38,10 @@ pub(crate) struct LogArguments {
     /// One line of JSON for each, with whole requests
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Go on with what is written, until interrupted
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 const LOG_HELP: &str = "\
@@ -45,22 +52,44 @@ took it, its reference, and the request.
 The node may be running; then this shows what is on the disk. The exit status is 1 if the log is damaged,
 after what stands before the damage was shown.
 
+With --follow entries are shown as they come, when they are accepted: one that is replaced before it is
+decided is followed by the other under the same slot. An interrupt (Ctrl-C) ends it, with exit status 0.
+
 Examples:
   mondongo log db
   mondongo log db --from 100 --to 120 --json
-  mondongo log db --records";
+  mondongo log db --records
+  mondongo log db --follow --json";
+
+/// Between two looks at a log that is followed.
+const LOOK_WAIT: Duration = Duration::from_millis(200);
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &LogArguments) -> ExitCode {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let out = RefCell::new(BufWriter::new(io::stdout().lock()));
     let mut written = Ok(());
     let show = |record: LogRecord| {
         let line = if arguments.json { json_line(&record) } else { text_line(&record) };
-        written = writeln!(out, "{line}");
+        written = writeln!(out.borrow_mut(), "{line}");
         written.is_ok()
     };
-    let read = read_log(&arguments.folder, arguments.from, arguments.to, arguments.records, show);
-    let written = written.and_then(|()| out.flush());
+    let LogArguments { folder, from, to, records, .. } = arguments;
+    let read = if arguments.follow {
+        let mut interrupt = match Interrupt::new() {
+            Ok(interrupt) => interrupt,
+            Err(error) => {
+                eprintln!("error: cannot wait for signals: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        follow_log(folder, *from, *to, *records, show, || {
+            // What cannot be written now will not be written later.
+            out.borrow_mut().flush().is_ok() && interrupt.wait(LOOK_WAIT)
+        })
+    } else {
+        read_log(folder, *from, *to, *records, show)
+    };
+    let written = written.and_then(|()| out.borrow_mut().flush());
     if let Err(error) = read {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
@@ -71,6 +100,36 @@ pub(crate) fn run(arguments: &LogArguments) -> ExitCode {
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Tells when somebody wants the program to end.
+struct Interrupt {
+    runtime: Runtime,
+    signals: [Signal; 2],
+}
+
+impl Interrupt {
+    fn new() -> io::Result<Interrupt> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]
+        };
+        Ok(Interrupt { runtime, signals })
+    }
+
+    /// Waits that long; false, at once, if the program is to end.
+    fn wait(&mut self, time: Duration) -> bool {
+        let [interrupt, terminate] = &mut self.signals;
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => false,
+                _ = terminate.recv() => false,
+                () = tokio::time::sleep(time) => true,
+            }
+        })
     }
 }
 

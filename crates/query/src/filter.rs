@@ -157,6 +157,19 @@ impl Filter {
         }
     }
 
+    /// The paths that say whether a document is meant, some of them repeatedly; none if an expression does.
+    pub fn paths(&self) -> Option<Vec<&Path>> {
+        match self {
+            Filter::And(filters) | Filter::Or(filters) => {
+                let paths = filters.iter().map(Filter::paths).collect::<Option<Vec<_>>>()?;
+                Some(paths.concat())
+            }
+            Filter::Not(filter) => filter.paths(),
+            Filter::Test(path, _) => Some(vec![path]),
+            Filter::Expression(_) => None,
+        }
+    }
+
     /// Every path that the filter tests, from the root of the document.
     pub(crate) fn for_each_path(&self, each: &mut dyn FnMut(&Path)) {
         match self {

@@ -103,6 +103,11 @@ impl Pipeline {
         &self.prefix
     }
 
+    /// Whether there are no other stages.
+    pub fn is_prefix(&self) -> bool {
+        self.prefix.stages == self.stages.len()
+    }
+
     /// Begins with documents that have gone through the prefix.
     pub fn run_after_prefix(&self) -> Run<'_> {
         self.run_from(self.prefix.stages)

@@ -60,6 +60,13 @@ impl Projection {
         })
     }
 
+    /// The paths that are kept, and whether `_id` is; none if other parts of a document are made use of.
+    pub fn kept(&self) -> Option<(Vec<String>, bool)> {
+        let mut paths = Vec::new();
+        let kept = self.inclusive && kept(&self.fields, "", &mut paths);
+        kept.then_some((paths, self.with_id))
+    }
+
     /// The fields of a found document that are answered; `filter` is the one that found it.
     ///
     /// # Errors
@@ -89,6 +96,21 @@ impl Projection {
         project(rest, &self.fields, self.inclusive, position, &mut projected);
         Ok(projected)
     }
+}
+
+/// Whether the fields are nothing but paths to be kept, which are added.
+fn kept(fields: &Fields, before: &str, paths: &mut Vec<String>) -> bool {
+    fields.iter().all(|(name, node)| {
+        let path = format!("{before}{name}");
+        match node {
+            Node::Leaf => {
+                paths.push(path);
+                true
+            }
+            Node::Branch(inner) => kept(inner, &format!("{path}."), paths),
+            Node::Slice(..) | Node::ElementMatch(_) | Node::Matched => false,
+        }
+    })
 }
 
 struct Parser {

@@ -98,7 +98,9 @@ impl Cursors {
     ) -> Result<Result<Value, Error>, Fatal> {
         let bytes_max = origin.answer_bytes_max - FRAMING_BYTES;
         let found: Found<FjallView> = match request {
-            Request::Next { cursor, batch } => return self.next(cursor, *batch, bytes_max),
+            Request::Next { cursor, batch, pass_long } => {
+                return self.next(cursor, *batch, bytes_max, *pass_long);
+            }
             Request::Close { cursor } => return Ok(Ok(Value::Boolean(self.close(cursor)))),
             request => match reader.query_within(request, bytes_max)? {
                 Ok(found) => found,
@@ -108,11 +110,12 @@ impl Cursors {
         match found {
             Found::Whole(value) => Ok(Ok(value)),
             Found::Pages(pages) => {
-                let batch = match request {
-                    Request::Search { search, .. } => search.batch,
-                    _ => None,
+                let (batch, pass_long) = match request {
+                    Request::Search { search, .. } => (search.batch, search.pass_long),
+                    Request::Aggregate { batch, .. } => (*batch, false),
+                    _ => (None, false),
                 };
-                self.open(pages, batch, origin.connection, bytes_max)
+                self.open(pages, batch, origin.connection, bytes_max, pass_long)
             }
             Found::TooLong(pages) => {
                 let cursor = self.keep(pages, origin.connection);
@@ -132,18 +135,20 @@ impl Cursors {
         items: Option<u64>,
         connection: u64,
         bytes_max: usize,
+        pass_long: bool,
     ) -> Result<Result<Value, Error>, Fatal> {
         let items = items.unwrap_or(PAGE_ITEMS_DEFAULT);
         let limits = PageLimits { items, bytes: bytes_max };
-        let page = match pages.page(&PageStart::default(), limits)? {
+        let page = match read(&pages, &PageStart::default(), limits, pass_long)? {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
         };
-        let Page { items: documents, next } = page;
-        let Some(next) = next else { return Ok(Ok(answer(documents, None))) };
+        let Page { items: documents, next, too_long } = page;
+        let Some(next) = next else { return Ok(Ok(answer(documents, too_long, None))) };
         let mut cursor = Cursor::new(pages, items, connection, true);
         (cursor.given, cursor.before, cursor.next) = (1, Some(PageStart::default()), next);
-        Ok(self.add(cursor).map(|number| answer(documents, Some(self.name(number, 1)))))
+        let number = self.add(cursor);
+        Ok(number.map(|number| answer(documents, too_long, Some(self.name(number, 1)))))
     }
 
     /// Keeps a result that did not fit its answer; its cursor, unless there are too many.
@@ -161,6 +166,7 @@ impl Cursors {
         name: &str,
         items: Option<u64>,
         bytes_max: usize,
+        pass_long: bool,
     ) -> Result<Result<Value, Error>, Fatal> {
         let Some(Name { number, page }) = self.parse(name) else { return Ok(Err(gone(name))) };
         let (pages, from, items) = {
@@ -178,7 +184,7 @@ impl Cursors {
             };
             (pages, from, items.unwrap_or(cursor.items))
         };
-        let read = pages.page(&from, PageLimits { items, bytes: bytes_max });
+        let read = read(&pages, &from, PageLimits { items, bytes: bytes_max }, pass_long);
         let mut table = self.lock();
         // It may have been closed meanwhile.
         let Some(cursor) = table.cursors.get_mut(&number) else { return Ok(Err(gone(name))) };
@@ -186,7 +192,7 @@ impl Cursors {
         (cursor.used, cursor.was_asked_for) = (Instant::now(), true);
         Ok(match read? {
             Err(error) => Err(error),
-            Ok(Page { items: documents, next }) => {
+            Ok(Page { items: documents, next, too_long }) => {
                 let is_last = next.is_none();
                 (cursor.given, cursor.before) = (page + 1, Some(from));
                 cursor.is_finished = is_last;
@@ -194,7 +200,7 @@ impl Cursors {
                     cursor.next = next;
                 }
                 let name = (!is_last).then(|| self.name(number, page + 1));
-                Ok(answer(documents, name))
+                Ok(answer(documents, too_long, name))
             }
         })
     }
@@ -331,9 +337,21 @@ impl Cursor {
     }
 }
 
-fn answer(documents: Vec<Value>, cursor: Option<String>) -> Value {
+fn read(
+    pages: &Pages<FjallView>,
+    start: &PageStart,
+    limits: PageLimits,
+    pass_long: bool,
+) -> Result<Result<Page, Error>, Fatal> {
+    if pass_long { pages.page_passing_long(start, limits) } else { pages.page(start, limits) }
+}
+
+fn answer(documents: Vec<Value>, too_long: Vec<Value>, cursor: Option<String>) -> Value {
     let mut answer = Document::new();
     answer.insert("documents", documents);
+    if !too_long.is_empty() {
+        answer.insert("too_long", too_long);
+    }
     answer.insert("cursor", cursor);
     Value::Document(answer)
 }

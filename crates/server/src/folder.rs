@@ -170,6 +170,8 @@ fn checksum(fields: &Value) -> String {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// Whether it was not there before.
+    is_made: bool,
     _lock: File,
 }
 
@@ -181,10 +183,26 @@ impl Folder {
     /// [`ServerError::InUse`], [`ServerError::NotAFolder`], [`ServerError::NotANode`],
     /// [`ServerError::Folder`].
     pub fn take(path: &Path, purpose: &str) -> Result<Folder, ServerError> {
-        make_folder(path)?;
+        let is_made = make_folder(path)?;
         refuse_foreign(path)?;
         let lock = lock(path, purpose)?;
-        Ok(Folder { path: path.to_path_buf(), _lock: lock })
+        Ok(Folder { path: path.to_path_buf(), is_made, _lock: lock })
+    }
+
+    /// Leaves nothing behind of a folder that has become no node's: the lock goes, and the folder, if it was made for
+    /// this and nothing else has come into it.
+    pub fn discard_if_unused(&self) {
+        let names = fs::read_dir(&self.path).and_then(|entries| {
+            entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()
+        });
+        if !names.is_ok_and(|names| names.iter().all(|name| name == LOCK)) {
+            return;
+        }
+        // What cannot be removed does no harm: an empty folder is taken as a new one.
+        let _ = fs::remove_file(self.path.join(LOCK));
+        if self.is_made {
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Where it is.
@@ -311,13 +329,14 @@ impl Folder {
 /// # Errors
 /// [`ServerError::NotANode`] if there is none; else as [`Folder::identity`].
 pub(crate) fn identity_of(path: &Path) -> Result<Identity, ServerError> {
+    check_is_there(path)?;
     let file = path.join(IDENTITY);
     match fs::read_to_string(&file) {
         Ok(text) => Identity::from_json(path, &text),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(ServerError::Identity { path: file, reason: "it is no text".into() })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_dir() => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             refuse_foreign(path)?;
             Err(ServerError::NotANode {
                 path: path.to_path_buf(),
@@ -326,6 +345,21 @@ pub(crate) fn identity_of(path: &Path) -> Result<Identity, ServerError> {
         }
         Err(error) => Err(folder_error("read", &file)(error)),
     }
+}
+
+/// Refuses a folder to be looked at that is not there, or is none.
+///
+/// # Errors
+/// [`ServerError::Folder`].
+pub(crate) fn check_is_there(path: &Path) -> Result<(), ServerError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let (kind, what) = match path.exists() {
+        true => (io::ErrorKind::NotADirectory, "it is no folder; name the folder of a node"),
+        false => (io::ErrorKind::NotFound, "there is no such folder; name the folder of a node"),
+    };
+    Err(folder_error("read", path)(io::Error::new(kind, what)))
 }
 
 /// Holds the folder of a node that is only looked at: the lock is taken if there is one, and nothing is written.
@@ -382,9 +416,10 @@ fn folder_error<'a>(
 }
 
 /// Makes the folder and those above it; each new name is made durable.
-fn make_folder(path: &Path) -> Result<(), ServerError> {
+/// Answers whether it had to be made.
+fn make_folder(path: &Path) -> Result<bool, ServerError> {
     if path.is_dir() {
-        return Ok(());
+        return Ok(false);
     }
     if path.exists() {
         return Err(ServerError::NotAFolder { path: path.to_path_buf() });
@@ -395,7 +430,8 @@ fn make_folder(path: &Path) -> Result<(), ServerError> {
         _ => Path::new("."),
     };
     let sync = File::open(parent).and_then(|parent| parent.sync_all());
-    sync.map_err(folder_error("sync the folder above", path))
+    sync.map_err(folder_error("sync the folder above", path))?;
+    Ok(true)
 }
 
 /// Refuses a folder that was used for something else, before anything in it is touched.

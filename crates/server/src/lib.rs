@@ -27,6 +27,7 @@
 mod address;
 mod apply_thread;
 mod backlog;
+mod build_wait;
 mod connections;
 mod cursors;
 mod diverged;

@@ -80,7 +80,13 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         .map_err(|source| ServerError::Thread { what: "the runtime", source })?;
     let result = runtime.block_on(async {
         let folder = Folder::take(&options.folder, &format!("a node at {}", options.listen))?;
-        let listeners = listen(&options.listen, &addresses).await?;
+        let listeners = match listen(&options.listen, &addresses).await {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                folder.discard_if_unused();
+                return Err(error);
+            }
+        };
         let identity = Arc::new(OnceLock::new());
         let inbox = Arc::new(Inbox::default());
         let faults = Arc::new(Faults::new(options.fault_injection));
@@ -104,7 +110,10 @@ fn run_once(options: &Options, stop: Stop) -> Result<(), ServerError> {
         let mut startup =
             Startup { options, folder, address, inbox, stop, identity, faults, cursors, watches };
         let ended = startup.run(&connections, &closing, || {}).await;
-        startup.settle(ended)
+        let settled = startup.settle(ended);
+        // A node that has neither founded nor joined a group has not been.
+        startup.folder.discard_if_unused();
+        settled
     });
     // A thread that still looks up a host name must not hold up the end.
     runtime.shutdown_background();

@@ -1,5 +1,6 @@
 //! The node as the gateway sees it.
 
+use crate::build_wait::Wait;
 use crate::cursors::Cursors;
 use crate::faults::Faults;
 use crate::inbox::Inbox;
@@ -40,6 +41,14 @@ impl Service for NodeService {
                 }),
                 0,
             ),
+            Request::CreateIndex { .. } => match Wait::of(&call, &self.inbox) {
+                None => reply,
+                Some(wait) => {
+                    let (begun, answer) = Reply::channel();
+                    tokio::spawn(wait.run(answer, reply));
+                    begun
+                }
+            },
             _ => reply,
         };
         let bytes = request_bytes(&call.request);

@@ -2,7 +2,7 @@
 
 use crate::builds::state_word;
 use crate::catalog::{Catalog, Collection, read_position};
-use crate::documents::{self, Writing};
+use crate::documents::Writing;
 use crate::engine::{Direction, View};
 use crate::failure::{Failure, Fatal, Outcome, bad_request};
 use crate::feed::{self, ChangeRows};
@@ -355,7 +355,7 @@ pub(crate) fn read_count(view: &impl View, collection: u32) -> Result<u64, Fatal
 pub(crate) fn verify(view: &impl View, state: &State) -> Result<(), Fatal> {
     feed::verify(view, state.change_rows)?;
     for collection in state.catalog.collections.values() {
-        let count = documents::verify(view, collection, &state.dropped)?;
+        let count = crate::verify::verify(view, collection, &state.dropped)?;
         if read_count(view, collection.number)? != count {
             return Err(Fatal::Damaged(format!(
                 "collection {}: it has {count} documents, but another count is written",

@@ -176,7 +176,9 @@ impl<V: View> Applying<'_, V> {
         let (mut failed, mut is_cut) = (None, false);
         for (id_key, document) in &step.documents {
             let added = writing.entries(index, document).and_then(|entries| {
-                entries.iter().try_for_each(|entry| writing.put_entry(index, id_key, entry))
+                let form = &entries.form;
+                let put = |entry| writing.put_entry(index, id_key, entry, form);
+                entries.entries.iter().try_for_each(put)
             });
             match added {
                 Ok(()) => {}

@@ -6,6 +6,7 @@
 use crate::codec::{Reader, Writer};
 use crate::command::{DecodeError, read_index, write_index};
 use crate::failure::{bad_request, show, too_large};
+use crate::form;
 use crate::keys;
 use api::path::{Path, element_number};
 use api::value::ID_FIELD;
@@ -100,6 +101,8 @@ pub(crate) struct Entries<'d> {
     pub(crate) entries: Vec<Entry<'d>>,
     /// The fields in which the document has a list.
     pub(crate) lists: BTreeSet<usize>,
+    /// What the keys of each of them lose.
+    pub(crate) form: Vec<u8>,
 }
 
 impl Index {
@@ -178,6 +181,10 @@ impl Index {
         let mut expansion =
             Expansion { index: self, seen: BTreeSet::new(), bytes: 0, entries: &mut entries };
         expansion.expand(&spots).map_err(|refusal| self.refusal(collection, document, refusal))?;
+        entries.form = match entries.lists.is_empty() {
+            true => form::form(self, document),
+            false => form::form_of_lists(),
+        };
         Ok(entries)
     }
 
@@ -206,6 +213,12 @@ impl Index {
             }
         }
         row
+    }
+
+    /// The value of the row of an entry: which document it is of, if the key does not tell, and its form.
+    pub(crate) fn row_value(&self, entry: &Entry<'_>, id_key: &[u8], form: &[u8]) -> Vec<u8> {
+        let id_key = if self.is_exclusive(entry) { id_key } else { &[] };
+        [id_key, form].concat()
     }
 
     /// Where the keys of the fields end in what is behind an index's prefix in a row; `None` if it is no

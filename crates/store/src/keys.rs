@@ -6,6 +6,10 @@
 //! bracket byte is `FF` or `00`: `key ++ FF` therefore stands behind every row whose key begins with
 //! `key` and before every greater value.
 
+mod decode;
+
+pub(crate) use decode::{Decoded, decode};
+
 use api::Value;
 use api::order::{Bracket, Number, bracket, pointer_bytes, text};
 

@@ -17,12 +17,14 @@
 //! | `changes`, `documents`, `schema` | changes to documents and their index entries |
 //! | `pairs` | the key-value map |
 //! | `references` | first answers, so that a retry has no second effect |
-//! | `reader`, `search`, `plan` | queries, in the language of [`query`] |
+//! | `reader`, `search`, `plan`, `union` | queries, in the language of [`query`] |
+//! | `scan`, `merge`, `rank` | what plans name is read, by several at once, and sorted |
 //! | `feed`, `interest` | what each entry changed, and who asks for it |
 //! | `sweep` | rows of what was destroyed or dropped |
 //! | `pages` | long results, part by part |
 //! | `snapshot` | the rows at one slot, in chunks, out of one store and into another |
 //! | `catalog`, `keys`, `codec`, `overlay` | rows and their bytes |
+//! | `verify` | whether indexes and counts are those of the documents |
 //! | `engine` | the ordered map below: on disk, and in memory for the simulator |
 //!
 //! **Invariants of absence.** No clock, no randomness, no thread, no iteration in the order of a
@@ -45,13 +47,16 @@ mod command;
 mod documents;
 mod failure;
 mod feed;
+mod form;
 mod implied;
 mod index;
 mod interest;
+mod merge;
 mod overlay;
 mod pages;
 mod pairs;
 mod plan;
+mod rank;
 mod reader;
 mod references;
 mod scan;
@@ -60,7 +65,9 @@ mod search;
 mod snapshot;
 mod store;
 mod sweep;
+mod union;
 mod validate;
+mod verify;
 
 pub use alter::{ALTER_BYTES_MAX, ALTER_DOCUMENTS_MAX};
 pub use builds::{BUILD_FIRST_DOCUMENTS, BUILD_STEP_BYTES, BUILD_STEP_DOCUMENTS};
@@ -109,6 +116,10 @@ pub enum PlantedBug {
     PartialWithoutImplication,
     /// The last byte of a key is not inverted where the field descends.
     DescendingKeyHalfInverted,
+    /// A document that several branches of a union find counts at each.
+    UnionCountsTwice,
+    /// An update that changes nothing of an entry but its form leaves the entry as it is.
+    OldFormStays,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -116,12 +127,20 @@ std::thread_local! {
     static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
     static FIRST_DOCUMENTS: std::cell::Cell<usize> =
         const { std::cell::Cell::new(BUILD_FIRST_DOCUMENTS) };
+    static VERIFY_WAITING_BYTES: std::cell::Cell<Option<usize>> =
+        const { std::cell::Cell::new(None) };
 }
 
 /// Another number of documents that an index takes in when it is made in this thread, for tests.
 #[cfg(feature = "planted-bugs")]
 pub fn set_first_documents_in_thread(documents: usize) {
     FIRST_DOCUMENTS.set(documents);
+}
+
+/// Other bytes of entries that a check holds at most in this thread, for tests.
+#[cfg(feature = "planted-bugs")]
+pub fn set_verify_bytes_in_thread(bytes: usize) {
+    VERIFY_WAITING_BYTES.set(Some(bytes));
 }
 
 /// Plants a bug in whatever this thread does, where no store is at hand: in plans and keys.

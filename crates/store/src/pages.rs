@@ -8,11 +8,13 @@
 //! A page is a function of the view and a [`PageStart`], so that a page whose answer was lost can be read again.
 
 use crate::catalog::Collection;
+use crate::documents::ID_KEY_BYTES_MAX;
 use crate::engine::View;
 use crate::failure::{Fatal, Outcome, bad_request, show, split};
+use crate::index::INDEX_KEY_BYTES_MAX;
 use crate::keys;
 use crate::plan::{Order, plan};
-use crate::scan::{Scan, Spot, decode};
+use crate::scan::{Spot, decode};
 use crate::search::Search;
 use api::limits::SHORT_FRAME_BYTES_MAX;
 use api::value::ID_FIELD;
@@ -32,7 +34,13 @@ pub struct Pages<V> {
 
 enum Source {
     /// Documents as a plan finds them.
-    Scan { collection: Arc<Collection>, filter: Document, options: SearchOptions, full: bool },
+    Scan {
+        collection: Arc<Collection>,
+        filter: Document,
+        options: SearchOptions,
+        full: bool,
+        branches: usize,
+    },
     /// Documents by their `_id`s.
     Ids { collection: Arc<Collection>, filter: Document, options: SearchOptions, ids: Vec<Bytes> },
     /// What was computed as a whole.
@@ -55,6 +63,8 @@ pub struct Page {
     pub items: Vec<Value>,
     /// Where the next one begins; none: this was the last.
     pub next: Option<PageStart>,
+    /// The `_id`s of documents among them that are too long for any page, if those are passed over.
+    pub too_long: Vec<Value>,
 }
 
 /// How much goes into a page.
@@ -80,12 +90,11 @@ impl<V: View> Pages<V> {
             .into());
         }
         let search = Search::parse(filter, options)?;
-        let choice = plan(&collection, search.filter(), options)?;
-        let best = &choice.plan;
-        let scan =
-            Scan { view: &view, collection: &collection, plan: best, filter: search.filter() };
+        let choice = search.plan(&collection)?;
+        let scan = search.scan(&view, &collection, &choice.access);
         // Where only ranks come in order, equal ones are still to be put in that of `_id`.
-        let is_in_order = best.order == Order::Asked;
+        let is_in_order = choice.access.order() == Order::Asked;
+        let branches = if is_in_order { choice.access.branches() } else { 1 };
         let ids = match is_in_order {
             true => None,
             false => search.id_keys(&scan, PAGES_KEY_BYTES_MAX)?,
@@ -105,7 +114,7 @@ impl<V: View> Pages<V> {
         let options = options.clone();
         let source = match ids {
             Some(ids) => Source::Ids { collection, filter: filter.clone(), options, ids },
-            None => Source::Scan { collection, filter: filter.clone(), options, full },
+            None => Source::Scan { collection, filter: filter.clone(), options, full, branches },
         };
         Ok(Pages { view, source })
     }
@@ -118,7 +127,8 @@ impl<V: View> Pages<V> {
     /// About how many bytes of memory the result takes while it waits.
     pub fn held_bytes(&self) -> usize {
         match &self.source {
-            Source::Scan { .. } => 1024,
+            Source::Scan { branches: 1, .. } => 1024,
+            Source::Scan { branches, .. } => branches * (INDEX_KEY_BYTES_MAX + ID_KEY_BYTES_MAX),
             Source::Ids { ids, .. } => {
                 ids.iter().map(|id| size_of::<Bytes>() + id.len()).sum::<usize>() + 1024
             }
@@ -135,11 +145,23 @@ impl<V: View> Pages<V> {
         start: &PageStart,
         limits: PageLimits,
     ) -> Result<Result<Page, Error>, Fatal> {
-        split(self.read(start, limits))
+        split(self.read(start, limits, false))
     }
 
-    fn read(&self, start: &PageStart, limits: PageLimits) -> Outcome<Page> {
-        let mut filling = Filling::new(start, limits);
+    /// As [`Pages::page`], but an item that alone is too long is passed over, and named.
+    ///
+    /// # Errors
+    /// As [`Pages::page`].
+    pub fn page_passing_long(
+        &self,
+        start: &PageStart,
+        limits: PageLimits,
+    ) -> Result<Result<Page, Error>, Fatal> {
+        split(self.read(start, limits, true))
+    }
+
+    fn read(&self, start: &PageStart, limits: PageLimits, passes_long: bool) -> Outcome<Page> {
+        let mut filling = Filling::new(start, limits, passes_long);
         match &self.source {
             Source::List { items, .. } => {
                 for item in items.iter().skip(filling.passed()) {
@@ -161,22 +183,21 @@ impl<V: View> Pages<V> {
                     }
                 }
             }
-            Source::Scan { collection, filter, options, full } => {
+            Source::Scan { collection, filter, options, full, .. } => {
                 let search = Search::parse(filter, options)?;
                 // In the order of `_id`, whatever the filter says.
                 let everything = Filter::parse(&Document::new())?;
                 let unsorted = SearchOptions::default();
                 let choice = match full {
-                    true => plan(collection, &everything, &unsorted)?,
-                    false => plan(collection, search.filter(), options)?,
+                    true => plan(collection, &everything, &unsorted, None)?,
+                    false => search.plan(collection)?,
                 };
                 let limit = options.limit.filter(|limit| *limit > 0);
                 let last = limit.map_or(u64::MAX, |limit| limit.saturating_add(options.skip));
                 if start.passed >= last {
                     return Ok(filling.finish());
                 }
-                let (plan, filter) = (&choice.plan, search.filter());
-                let scan = Scan { view: &self.view, collection, plan, filter };
+                let scan = search.scan(&self.view, collection, &choice.access);
                 scan.documents_behind(start.spot.as_ref(), &mut |found, spot| {
                     if filling.next.passed < options.skip {
                         filling.pass(spot);
@@ -199,13 +220,23 @@ struct Filling {
     bytes: usize,
     next: PageStart,
     has_more: bool,
+    passes_long: bool,
+    too_long: Vec<Value>,
     scratch: Vec<u8>,
 }
 
 impl Filling {
-    fn new(start: &PageStart, limits: PageLimits) -> Filling {
-        let next = start.clone();
-        Filling { limits, items: Vec::new(), bytes: 0, next, has_more: false, scratch: Vec::new() }
+    fn new(start: &PageStart, limits: PageLimits, passes_long: bool) -> Filling {
+        Filling {
+            limits,
+            items: Vec::new(),
+            bytes: 0,
+            next: start.clone(),
+            has_more: false,
+            passes_long,
+            too_long: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
     fn passed(&self) -> usize {
@@ -214,20 +245,31 @@ impl Filling {
 
     /// Adds an item, if there is room; else there is more.
     fn add(&mut self, item: Value, spot: Option<Spot>) -> Result<bool, Error> {
-        if self.items.len() as u64 >= self.limits.items {
+        if (self.items.len() + self.too_long.len()) as u64 >= self.limits.items {
             self.has_more = true;
             return Ok(false);
         }
-        let length = json::length(&item, &mut self.scratch) + 1;
+        let mut length = json::length(&item, &mut self.scratch) + 1;
+        let id = match &item {
+            Value::Document(document) => document.get(ID_FIELD),
+            _ => None,
+        };
+        let passed = id.filter(|_| self.passes_long && length > self.limits.bytes).cloned();
+        if let Some(id) = &passed {
+            length = json::length(id, &mut self.scratch) + 1;
+        }
         if self.bytes + length > self.limits.bytes {
-            if self.items.is_empty() {
+            if self.items.is_empty() && self.too_long.is_empty() {
                 return Err(too_long_alone(&item, length, self.limits.bytes));
             }
             self.has_more = true;
             return Ok(false);
         }
         self.bytes += length;
-        self.items.push(item);
+        match passed {
+            Some(id) => self.too_long.push(id),
+            None => self.items.push(item),
+        }
         self.next.passed += 1;
         if spot.is_some() {
             self.next.spot = spot;
@@ -241,7 +283,8 @@ impl Filling {
     }
 
     fn finish(self) -> Page {
-        Page { items: self.items, next: self.has_more.then_some(self.next) }
+        let next = self.has_more.then_some(self.next);
+        Page { items: self.items, next, too_long: self.too_long }
     }
 }
 

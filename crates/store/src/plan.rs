@@ -3,20 +3,24 @@
 //! It only narrows the rows; the whole filter is tested on every document that is left, unless the keys
 //! alone answer it, so a plan can be slow but not wrong. The choice depends on the collection's indexes
 //! and the request alone, never on content or clocks: every node chooses alike, and an answer does not
-//! change with what an index happens to hold. The rules are in `docs/design/indexes.md`.
+//! change with what an index happens to hold. The rules are in `docs/design/indexes.md`; several indexes
+//! for one query are in [`crate::union`].
 
 use crate::bounds::{Bounds, Interval, Kind as BoundsKind, intersect};
 use crate::catalog::Collection;
 use crate::failure::bad_query;
+use crate::form::Cover;
 use crate::implied::{Tests, has_all};
 use crate::index::{Index, IndexState};
 use crate::keys;
+use crate::union::{Union, as_values, conjuncts, unions};
 use api::path::Path;
 use api::value::ID_FIELD;
 use api::{Document, Error, SearchOptions, Value};
 use bson::doc;
-use query::Filter;
+use query::{Filter, Test};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// Most ranges of one plan that come from several values in several fields.
 const RANGES_MAX: usize = 1000;
@@ -42,7 +46,11 @@ pub(crate) struct Plan<'c> {
     pub(crate) is_answered_by_keys: bool,
     /// Whether a document may have several keys within the ranges.
     pub(crate) repeats: bool,
-    kind: Kind,
+    /// What the search needs of a document, if entries tell all of it but for their forms.
+    pub(crate) cover: Option<Cover>,
+    /// Whether an order that comes for free is worth more than documents that need not be read.
+    prefers_order: bool,
+    pub(crate) kind: Kind,
     /// Fields with what is asked of them, where the plan makes use of it.
     bounds: Vec<(String, Vec<Value>)>,
     /// How many fields have one value each; how many have several.
@@ -73,7 +81,7 @@ pub(crate) struct KeyTest {
 
 /// What a plan is like: the lesser is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(crate) enum Kind {
     Equality,
     Values,
     Range,
@@ -114,27 +122,131 @@ impl Plan<'_> {
         self.order != Order::None
     }
 
-    /// The lesser is chosen: equality before lists before ranges before an order with a limit; then the
-    /// whole key of a unique index, more fields with one value, more fields that are bounded, an order
-    /// that comes for free, a key with fewer fields, and what was made first.
-    fn rank(&self) -> impl Ord {
-        (
-            self.kind,
-            // To read all of an index, and then each document, is worse than to read the documents.
-            self.kind == Kind::Scan && self.index.is_some(),
-            !self.is_unique_point,
-            Reverse(self.equal_fields),
-            Reverse(self.bounded_fields),
-            !self.is_ordered(),
-            self.index.map_or(1, |index| index.spec.keys.len()),
-        )
+    /// Its place among the candidates.
+    pub(crate) fn rank(&self) -> Rank {
+        // To read all of an index, and then each document, is worse than to read the documents.
+        let serves = self.cover.is_some() && self.is_ordered();
+        let rank = Rank {
+            kind: self.kind,
+            narrows_nothing: self.kind == Kind::Scan && self.index.is_some() && !serves,
+            is_no_unique_point: !self.is_unique_point,
+            equal_fields: Reverse(self.equal_fields),
+            bounded_fields: Reverse(self.bounded_fields),
+            ties: [true, true],
+            fields: self.index.map_or(1, |index| index.spec.keys.len()),
+        };
+        rank.for_free(self.is_ordered(), self.cover.is_some(), self.prefers_order)
+    }
+
+    pub(crate) fn prefers_order(&self) -> bool {
+        self.prefers_order
+    }
+
+    /// What `explain` says of a candidate.
+    pub(crate) fn describe(&self) -> Document {
+        doc! {
+            "plan": self.name(),
+            "index": self.index_name(),
+            "bounds": self.bounds(),
+            "ordered_by_index": self.is_ordered(),
+        }
+    }
+}
+
+/// The place of a candidate, the lesser is chosen: equality before lists before ranges before an order with a
+/// limit; then the whole key of a unique index, more fields with one value, more fields that are bounded;
+/// with a limit an order that comes for free before documents that need not be read, without one the other
+/// way round; a key with fewer fields; then what was made first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    kind: Kind,
+    narrows_nothing: bool,
+    is_no_unique_point: bool,
+    equal_fields: Reverse<usize>,
+    bounded_fields: Reverse<usize>,
+    ties: [bool; 2],
+    fields: usize,
+}
+
+impl Rank {
+    /// No better than either in anything.
+    pub(crate) fn worse(self, other: Rank) -> Rank {
+        Rank {
+            kind: self.kind.max(other.kind),
+            narrows_nothing: self.narrows_nothing.max(other.narrows_nothing),
+            is_no_unique_point: self.is_no_unique_point.max(other.is_no_unique_point),
+            equal_fields: self.equal_fields.max(other.equal_fields),
+            bounded_fields: self.bounded_fields.max(other.bounded_fields),
+            ties: self.ties.max(other.ties),
+            fields: self.fields.max(other.fields),
+        }
+    }
+
+    /// With what comes for free.
+    pub(crate) fn for_free(self, is_ordered: bool, is_covered: bool, prefers_order: bool) -> Rank {
+        let ties = match prefers_order {
+            true => [!is_ordered, !is_covered],
+            false => [!is_covered, !is_ordered],
+        };
+        Rank { ties, ..self }
+    }
+}
+
+/// One plan, or several together.
+#[derive(Clone, Debug)]
+pub(crate) enum Access<'c> {
+    Plan(Plan<'c>),
+    /// Each document is found by one of its branches.
+    Union(Union<'c>),
+}
+
+impl Access<'_> {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Access::Plan(plan) => plan.name(),
+            Access::Union(_) => "union",
+        }
+    }
+
+    pub(crate) fn order(&self) -> Order {
+        match self {
+            Access::Plan(plan) => plan.order,
+            Access::Union(union) => union.order(),
+        }
+    }
+
+    /// Whether keys are all that the filter asks for; those of a union lead to documents found twice.
+    pub(crate) fn is_answered_by_keys(&self) -> bool {
+        matches!(self, Access::Plan(plan) if plan.is_answered_by_keys)
+    }
+
+    /// How many indexes are read at once.
+    pub(crate) fn branches(&self) -> usize {
+        match self {
+            Access::Plan(_) => 1,
+            Access::Union(union) => union.branches.len(),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        match self {
+            Access::Plan(plan) => plan.rank(),
+            Access::Union(union) => union.rank(),
+        }
+    }
+
+    fn describe(&self) -> Document {
+        match self {
+            Access::Plan(plan) => plan.describe(),
+            Access::Union(union) => union.describe(),
+        }
     }
 }
 
 /// The plan chosen, and what else there was.
 pub(crate) struct Choice<'c> {
-    pub(crate) plan: Plan<'c>,
-    pub(crate) rejected: Vec<Plan<'c>>,
+    pub(crate) access: Access<'c>,
+    pub(crate) rejected: Vec<Access<'c>>,
     /// Indexes that cannot serve, with the reason.
     pub(crate) unusable: Vec<(&'c str, &'static str)>,
 }
@@ -143,15 +255,12 @@ impl Choice<'_> {
     /// The candidates that were not chosen, for `explain`; indexes that would not narrow anything are left
     /// out.
     pub(crate) fn rejected(&self) -> Value {
-        let serves = |plan: &&Plan<'_>| plan.kind != Kind::Scan || plan.index.is_none();
-        let plans = self.rejected.iter().filter(serves).map(|plan| {
-            Value::from(doc! {
-                "plan": plan.name(),
-                "index": plan.index_name(),
-                "bounds": plan.bounds(),
-                "ordered_by_index": plan.is_ordered(),
-            })
-        });
+        let serves = |access: &&Access<'_>| match access {
+            Access::Plan(plan) => plan.kind != Kind::Scan || plan.index.is_none(),
+            Access::Union(_) => true,
+        };
+        let plans = self.rejected.iter().filter(serves);
+        let plans = plans.map(|access| Value::from(access.describe()));
         let unusable = self
             .unusable
             .iter()
@@ -160,35 +269,92 @@ impl Choice<'_> {
     }
 }
 
-/// Chooses a plan.
+/// What a search needs of a document: for its filter, its order and its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Needs {
+    pub(crate) paths: BTreeSet<String>,
+    pub(crate) id: bool,
+}
+
+impl Needs {
+    /// What of it an index tells; none if it does not tell all.
+    fn cover(&self, index: Option<&Index>) -> Option<Cover> {
+        let index = index.filter(|index| !index.multikey.contains(&true))?;
+        let has = |path: &String| index.paths().iter().any(|field| field.as_str() == path);
+        let needs = |path: &Path| self.paths.contains(path.as_str());
+        let fields = index.paths().iter().map(needs).collect();
+        self.paths.iter().all(has).then_some(Cover { fields, id: self.id })
+    }
+}
+
+/// Chooses how a query finds its documents. With `needs`, plans that read entries alone are looked for.
 ///
 /// # Errors
 /// If the hint names an index that cannot serve the query.
 pub(crate) fn plan<'c>(
     collection: &'c Collection,
-    filter: &Filter,
+    filter: &'c Filter,
     search: &SearchOptions,
+    needs: Option<&Needs>,
 ) -> Result<Choice<'c>, Error> {
-    let tests = filter.required_tests();
-    let query = Query { tests: &tests, is_all_tests: is_all_tests(filter), search };
+    let parts = conjuncts(filter);
+    let asks = Asks::of(&parts);
+    let tests = asks.tests();
+    let query = Query { tests: &tests, is_all_tests: asks.is_all(&parts), search, needs };
     if let Some(hint) = &search.hint {
         let index = hinted(collection, hint, &tests)?;
-        let plan = query.plan_for(index);
-        return Ok(Choice { plan, rejected: Vec::new(), unusable: Vec::new() });
+        let access = Access::Plan(query.plan_for(index));
+        return Ok(Choice { access, rejected: Vec::new(), unusable: Vec::new() });
     }
-    let mut plans = vec![query.plan_for(None)];
-    let mut unusable = Vec::new();
-    for index in &collection.indexes {
-        match unusable_because(index, &tests) {
-            Some(reason) => unusable.push((index.name(), reason)),
-            None => plans.push(query.plan_for(Some(index))),
-        }
-    }
+    let (plans, unusable) = query.candidates(collection);
+    let mut all: Vec<Access<'_>> = plans.into_iter().map(Access::Plan).collect();
+    all.extend(unions(collection, &parts, &tests, search).into_iter().map(Access::Union));
     // The first of the best.
-    let best = (1..plans.len())
-        .fold(0, |best, other| if plans[other].rank() < plans[best].rank() { other } else { best });
-    let plan = plans.remove(best);
-    Ok(Choice { plan, rejected: plans, unusable })
+    let best = (1..all.len())
+        .fold(0, |best, other| if all[other].rank() < all[best].rank() { other } else { best });
+    let access = all.remove(best);
+    Ok(Choice { access, rejected: all, unusable })
+}
+
+/// The best plan for documents that pass all the tests.
+pub(crate) fn best_plan<'c>(
+    collection: &'c Collection,
+    tests: &Tests<'_>,
+    search: &SearchOptions,
+) -> Option<Plan<'c>> {
+    let query = Query { tests, is_all_tests: false, search, needs: None };
+    query.candidates(collection).0.into_iter().min_by_key(Plan::rank)
+}
+
+/// What filters joined by "and" ask as tests.
+pub(crate) struct Asks<'f> {
+    tests: Vec<(&'f Path, &'f Test)>,
+    /// Values of one field joined by "or".
+    values: Vec<(&'f Path, Test)>,
+}
+
+impl<'f> Asks<'f> {
+    pub(crate) fn of(parts: &[&'f Filter]) -> Asks<'f> {
+        let mut asks = Asks { tests: Vec::new(), values: Vec::new() };
+        for part in parts {
+            match part {
+                Filter::Test(path, test) => asks.tests.push((path, test)),
+                Filter::Or(branches) => asks.values.extend(as_values(branches)),
+                _ => {}
+            }
+        }
+        asks
+    }
+
+    pub(crate) fn tests(&self) -> Vec<(&Path, &Test)> {
+        let values = self.values.iter().map(|(path, test)| (*path, test));
+        self.tests.iter().copied().chain(values).collect()
+    }
+
+    /// Whether the filters ask nothing else.
+    fn is_all(&self, parts: &[&Filter]) -> bool {
+        self.tests.len() + self.values.len() == parts.len()
+    }
 }
 
 fn unusable_because(index: &Index, tests: &Tests<'_>) -> Option<&'static str> {
@@ -237,15 +403,6 @@ fn hinted<'c>(
     }
 }
 
-/// Whether a filter is nothing but tests joined by "and".
-fn is_all_tests(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(filters) => filters.iter().all(is_all_tests),
-        Filter::Test(..) => true,
-        _ => false,
-    }
-}
-
 /// A field of the index, or `_id` of the documents.
 struct Field<'c> {
     path: &'c str,
@@ -275,9 +432,27 @@ struct Query<'q> {
     tests: &'q Tests<'q>,
     is_all_tests: bool,
     search: &'q SearchOptions,
+    needs: Option<&'q Needs>,
 }
 
 impl Query<'_> {
+    /// A plan for the documents and for each index that can serve, in the order in which they were made, and
+    /// why others cannot.
+    fn candidates<'c>(
+        &self,
+        collection: &'c Collection,
+    ) -> (Vec<Plan<'c>>, Vec<(&'c str, &'static str)>) {
+        let mut plans = vec![self.plan_for(None)];
+        let mut unusable = Vec::new();
+        for index in &collection.indexes {
+            match unusable_because(index, self.tests) {
+                Some(reason) => unusable.push((index.name(), reason)),
+                None => plans.push(self.plan_for(Some(index))),
+            }
+        }
+        (plans, unusable)
+    }
+
     fn plan_for<'c>(&self, index: Option<&'c Index>) -> Plan<'c> {
         let fields = fields_of(index);
         let asked = self.asked(&fields);
@@ -304,6 +479,8 @@ impl Query<'_> {
         let all_pinned = (0..fields.len()).all(pinned);
         Plan {
             index,
+            cover: self.needs.and_then(|needs| needs.cover(index)),
+            prefers_order: is_limited,
             repeats: !all_pinned && fields.iter().any(|field| field.multikey),
             ranges,
             backward,

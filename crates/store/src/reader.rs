@@ -55,7 +55,7 @@ impl<E: Engine> Reader<E> {
     }
 
     /// As [`Reader::query`], but a list that does not fit `bytes_max` bytes of JSON comes as pages, and so does
-    /// what a search with `batch` finds. They show the same moment.
+    /// what a search or a pipeline with `batch` finds. They show the same moment.
     ///
     /// # Errors
     /// As [`Reader::query`].
@@ -88,6 +88,17 @@ impl<E: Engine> Reader<E> {
                 None => Found::TooLong(pages(search)?),
             });
         }
+        if let Request::Aggregate { collection, pipeline, batch: Some(_) } = request {
+            let pipeline = Pipeline::parse(pipeline)?;
+            if pipeline.is_prefix() {
+                // It is a search, of which nothing need be held.
+                let collection = Arc::clone(self.catalog(&view)?.get(collection)?);
+                let (filter, options) = (&pipeline.prefix().filter, prefix_options(&pipeline));
+                return Ok(Found::Pages(Pages::search(view, collection, filter, &options)?));
+            }
+            let items = self.aggregate(&view, collection, &pipeline)?;
+            return Ok(Found::Pages(Pages::list(view, items)));
+        }
         Ok(match self.run_at(&view, request)? {
             Value::Array(items) if !fits(&items, bytes_max) => {
                 Found::TooLong(Pages::list(view, items))
@@ -114,8 +125,13 @@ impl<E: Engine> Reader<E> {
     }
 
     fn run(&self, request: &Request) -> Result<Value, Failure> {
-        if let Request::Search { search: SearchOptions { batch: Some(_), .. }, .. } = request {
-            return Err(bad_request("search: batch needs a node that keeps cursors").into());
+        if let Request::Search { search: SearchOptions { batch: Some(_), .. }, .. }
+        | Request::Aggregate { batch: Some(_), .. } = request
+        {
+            let name = request.name();
+            return Err(
+                bad_request(format!("{name}: batch needs a node that keeps cursors")).into()
+            );
         }
         self.run_at(&self.snapshots.view(), request)
     }
@@ -141,7 +157,7 @@ impl<E: Engine> Reader<E> {
             }
             Request::Distinct { collection, field, filter } => {
                 let options = SearchOptions::default();
-                let search = Search::parse(filter, &options)?;
+                let search = Search::parse_for_field(filter, &options, field)?;
                 let mut distinct = Distinct::new(field)?;
                 let catalog = self.catalog(view)?;
                 search.for_each(view, catalog.get(collection)?, &mut |document| {
@@ -150,16 +166,9 @@ impl<E: Engine> Reader<E> {
                 })?;
                 Ok(Value::Array(distinct.finish()))
             }
-            Request::Aggregate { collection, pipeline } => {
+            Request::Aggregate { collection, pipeline, .. } => {
                 let pipeline = Pipeline::parse(pipeline)?;
-                let options = prefix_options(&pipeline);
-                let search = Search::parse(&pipeline.prefix().filter, &options)?;
-                let catalog = self.catalog(view)?;
-                let mut run = pipeline.run_after_prefix();
-                search
-                    .for_each(view, catalog.get(collection)?, &mut |document| run.push(document))?;
-                let documents = run.finish()?.into_iter().map(Value::Document);
-                Ok(Value::Array(documents.collect()))
+                Ok(Value::Array(self.aggregate(view, collection, &pipeline)?))
             }
             Request::Describe { collection: Some(name) } => {
                 let catalog = self.catalog(view)?;
@@ -176,6 +185,20 @@ impl<E: Engine> Reader<E> {
             }
             _ => Err(bad_request(format!("{} is no query of the store", request.name())).into()),
         }
+    }
+
+    fn aggregate(
+        &self,
+        view: &ViewOf<E>,
+        collection: &str,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, Failure> {
+        let options = prefix_options(pipeline);
+        let search = Search::parse(&pipeline.prefix().filter, &options)?;
+        let catalog = self.catalog(view)?;
+        let mut run = pipeline.run_after_prefix();
+        search.for_each(view, catalog.get(collection)?, &mut |document| run.push(document))?;
+        Ok(run.finish()?.into_iter().map(Value::Document).collect())
     }
 
     /// The catalog as the view sees it.

@@ -1,12 +1,15 @@
 //! Reads what a plan names: keys, and the documents they lead to.
 
 use crate::catalog::Collection;
-use crate::engine::{Direction, EngineError, View};
+use crate::engine::{Direction, EngineError, Rows, View};
 use crate::failure::{Failure, Fatal, Outcome};
+use crate::form;
 use crate::index::Index;
 use crate::keys;
-use crate::plan::{KeyRange, Order, Plan};
+use crate::plan::{Access, KeyRange, Order, Plan};
+use crate::union::Union;
 use api::Document;
+use api::path::Path;
 use bytes::Bytes;
 use query::Filter;
 use std::cmp::Ordering;
@@ -21,10 +24,22 @@ pub(crate) struct Found {
 }
 
 /// What a search looked at.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Examined {
     pub(crate) keys: u64,
     pub(crate) documents: u64,
+    /// Of each branch of a union; what is above does not count them.
+    pub(crate) branches: Vec<Examined>,
+}
+
+impl Examined {
+    /// What `explain` says of it.
+    pub(crate) fn describe(&self, explained: &mut Document) {
+        let keys: u64 = self.branches.iter().map(|branch| branch.keys).sum();
+        let documents: u64 = self.branches.iter().map(|branch| branch.documents).sum();
+        explained.insert("keys_examined", (self.keys + keys) as i64);
+        explained.insert("documents_examined", (self.documents + documents) as i64);
+    }
 }
 
 /// A key within the plan's ranges that passes the tests on keys.
@@ -34,74 +49,60 @@ pub(crate) struct Hit {
     entry: Bytes,
     /// The part of the entry within which documents are of equal rank.
     pub(crate) run: Bytes,
-    /// The document, if that is what was read.
-    row: Option<Bytes>,
+    /// What was read besides.
+    read: Read,
 }
 
-/// Where a scan stands: it can go on behind it, at the same view and by the same plan.
+enum Read {
+    /// The document.
+    Document(Bytes),
+    /// The form of the entry.
+    Form(Bytes),
+}
+
+/// Where the reading of one plan stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Spot {
+pub(crate) struct Place {
     /// Which of the plan's ranges, counted in the order in which they are read.
     range: usize,
     /// The row's key.
     key: Bytes,
 }
 
-/// One reading of one plan.
+/// Where a scan stands: it can go on behind it, at the same view and by the same plan.
+#[derive(Clone, Debug)]
+pub(crate) enum Spot {
+    Plan(Place),
+    /// Where each branch of a union stands; none: at its beginning.
+    Union(Vec<Option<Place>>),
+}
+
+/// One search, read.
 pub(crate) struct Scan<'s, V> {
     pub(crate) view: &'s V,
     pub(crate) collection: &'s Collection,
-    pub(crate) plan: &'s Plan<'s>,
+    pub(crate) access: &'s Access<'s>,
     pub(crate) filter: &'s Filter,
+    /// The order asked for, each field with whether it goes down.
+    pub(crate) sort: &'s [(Path, bool)],
 }
 
 impl<V: View> Scan<'_, V> {
-    /// Calls `each` for every key until it answers false.
+    fn keys_of<'k>(&'k self, plan: &'k Plan<'k>, behind: Option<&Place>) -> Keys<'k, V> {
+        Keys::new(self.view, self.collection, plan, behind)
+    }
+
+    /// Calls `each` for every key of a plan whose keys say all that is asked, until it answers false.
     pub(crate) fn keys(
         &self,
         examined: &mut Examined,
-        each: &mut dyn FnMut(Hit, &mut Examined) -> Outcome<bool>,
+        each: &mut dyn FnMut(Hit) -> Outcome<bool>,
     ) -> Outcome<()> {
-        self.keys_behind(None, examined, &mut |hit, _, examined| each(hit, examined))
-    }
-
-    fn keys_behind(
-        &self,
-        behind: Option<&Spot>,
-        examined: &mut Examined,
-        each: &mut dyn FnMut(Hit, Spot, &mut Examined) -> Outcome<bool>,
-    ) -> Outcome<()> {
-        let Plan { index, ranges, backward, .. } = self.plan;
-        let prefix = match index {
-            None => keys::documents(self.collection.number),
-            Some(index) => keys::index(self.collection.number, index.number),
-        };
-        let direction = if *backward { Direction::Backward } else { Direction::Forward };
-        for range in behind.map_or(0, |spot| spot.range)..ranges.len() {
-            let position = range;
-            let position = if *backward { ranges.len() - 1 - position } else { position };
-            let (from, to) = &ranges[position];
-            let mut from = [&prefix[..], from].concat();
-            let mut to = [&prefix[..], to].concat();
-            if let Some(spot) = behind.filter(|spot| spot.range == range) {
-                match direction {
-                    // The smallest key behind it.
-                    Direction::Forward => from = [&spot.key[..], &[0]].concat(),
-                    Direction::Backward => to = spot.key.to_vec(),
-                }
-            }
-            for row in self.view.range(&from, &to, direction) {
-                let (key, value) = row?;
-                examined.keys += 1;
-                let hit = match index {
-                    None => Some(document_hit(key.slice(prefix.len()..), value)),
-                    Some(index) => self.index_hit(index, &key.slice(prefix.len()..), &value)?,
-                };
-                if let Some(hit) = hit
-                    && !each(hit, Spot { range, key }, examined)?
-                {
-                    return Ok(());
-                }
+        let Access::Plan(plan) = self.access else { return Ok(()) };
+        let mut keys = self.keys_of(plan, None);
+        while let Some((hit, _)) = keys.next(examined)? {
+            if !each(hit)? {
+                break;
             }
         }
         Ok(())
@@ -114,46 +115,250 @@ impl<V: View> Scan<'_, V> {
         examined: &mut Examined,
         each: &mut dyn FnMut(Found, Bytes) -> Outcome<bool>,
     ) -> Outcome<()> {
-        self.keys(examined, &mut |hit, examined| {
-            let (entry, run) = (hit.entry.clone(), hit.run.clone());
-            let found = self.fetch(hit, examined)?;
-            if !self.filter.check(&found.document)? || self.is_repeated(&entry, &found.document)? {
-                return Ok(true);
+        match self.access {
+            Access::Plan(plan) => {
+                let mut keys = self.keys_of(plan, None);
+                while let Some((hit, _)) = keys.next(examined)? {
+                    let run = hit.run.clone();
+                    if let Some(found) = self.found(plan, hit, examined)?
+                        && !each(found, run)?
+                    {
+                        break;
+                    }
+                }
+                Ok(())
             }
-            each(found, run)
-        })
+            Access::Union(union) if union.order() == Order::Asked => {
+                let each = &mut |found, _: &[Option<Place>]| each(found, Bytes::new());
+                self.merged(union, None, examined, each)
+            }
+            Access::Union(union) => {
+                examined.branches = vec![Examined::default(); union.branches.len()];
+                for branch in 0..union.branches.len() {
+                    let mut keys = self.keys_of(&union.branches[branch].plan, None);
+                    let examined = &mut examined.branches[branch];
+                    while let Some(found) = self.next_of(union, branch, &mut keys, examined)? {
+                        if !each(found.0, Bytes::new())? {
+                            return Ok(());
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 
-    /// As [`Scan::documents`], for the documents behind a spot.
+    /// As [`Scan::documents`], for the documents behind a spot. A union's must come in order.
     pub(crate) fn documents_behind(
         &self,
         behind: Option<&Spot>,
         each: &mut dyn FnMut(Found, Spot) -> Outcome<bool>,
     ) -> Outcome<()> {
-        self.keys_behind(behind, &mut Examined::default(), &mut |hit, spot, examined| {
-            let entry = hit.entry.clone();
-            let found = self.fetch(hit, examined)?;
-            if !self.filter.check(&found.document)? || self.is_repeated(&entry, &found.document)? {
-                return Ok(true);
+        let examined = &mut Examined::default();
+        match (self.access, behind) {
+            (Access::Plan(plan), behind) => {
+                let behind = match behind {
+                    Some(Spot::Plan(place)) => Some(place),
+                    _ => None,
+                };
+                let mut keys = self.keys_of(plan, behind);
+                while let Some((hit, place)) = keys.next(examined)? {
+                    if let Some(found) = self.found(plan, hit, examined)?
+                        && !each(found, Spot::Plan(place))?
+                    {
+                        break;
+                    }
+                }
+                Ok(())
             }
-            each(found, spot)
-        })
+            (Access::Union(union), behind) => {
+                let behind = match behind {
+                    Some(Spot::Union(places)) => Some(&places[..]),
+                    _ => None,
+                };
+                let each = &mut |found, places: &[Option<Place>]| {
+                    each(found, Spot::Union(places.to_vec()))
+                };
+                self.merged(union, behind, examined, each)
+            }
+        }
     }
 
-    /// The document that a key leads to.
-    pub(crate) fn fetch(&self, hit: Hit, examined: &mut Examined) -> Outcome<Found> {
-        let row = match hit.row {
-            Some(row) => row,
-            None => {
-                let row = self.view.get(&keys::document(self.collection.number, &hit.id_key))?;
-                row.ok_or_else(|| {
-                    damaged(format!("index entry {:02x?} has no document", hit.entry))
-                })?
+    /// The next document that counts at a branch, and where it stands.
+    pub(crate) fn next_of(
+        &self,
+        union: &Union<'_>,
+        branch: usize,
+        keys: &mut Keys<'_, V>,
+        examined: &mut Examined,
+    ) -> Outcome<Option<(Found, Place)>> {
+        let plan = &union.branches[branch].plan;
+        while let Some((hit, place)) = keys.next(examined)? {
+            if let Some(found) = self.found(plan, hit, examined)?
+                && counts_at(union, branch, &found.document)
+            {
+                return Ok(Some((found, place)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The keys of a branch behind a place.
+    pub(crate) fn keys_of_branch<'k>(
+        &'k self,
+        union: &'k Union<'k>,
+        branch: usize,
+        behind: Option<&Place>,
+    ) -> Keys<'k, V> {
+        self.keys_of(&union.branches[branch].plan, behind)
+    }
+
+    /// The document that a key leads to, if the filter means it and it was not met before.
+    fn found(&self, plan: &Plan<'_>, hit: Hit, examined: &mut Examined) -> Outcome<Option<Found>> {
+        let entry = hit.entry.clone();
+        let found = self.fetch(plan, hit, examined)?;
+        let counts = self.filter.check(&found.document)?
+            && !self.is_repeated(plan, &entry, &found.document)?;
+        Ok(counts.then_some(found))
+    }
+
+    /// The document that a key leads to, or what the search needs of it if the entry tells that.
+    fn fetch(&self, plan: &Plan<'_>, hit: Hit, examined: &mut Examined) -> Outcome<Found> {
+        let row = match hit.read {
+            Read::Document(row) => row,
+            Read::Form(form) => {
+                if let Some(document) = restored(plan, &hit.entry, &hit.id_key, &form) {
+                    let size_bytes = hit.entry.len() + hit.id_key.len();
+                    return Ok(Found { id_key: hit.id_key, document, size_bytes });
+                }
+                self.document_row(&hit.id_key)?
             }
         };
         examined.documents += 1;
         let document = decode(&row)?;
         Ok(Found { id_key: hit.id_key, document, size_bytes: row.len() })
+    }
+
+    /// As [`Scan::fetch`], of a hit of the only plan.
+    pub(crate) fn fetch_hit(&self, hit: Hit, examined: &mut Examined) -> Outcome<Found> {
+        match self.access {
+            Access::Plan(plan) => self.fetch(plan, hit, examined),
+            Access::Union(union) => self.fetch(&union.branches[0].plan, hit, examined),
+        }
+    }
+
+    /// The row of a document that an index knows.
+    pub(crate) fn document_row(&self, id_key: &Bytes) -> Outcome<Bytes> {
+        let row = self.view.get(&keys::document(self.collection.number, id_key))?;
+        let missing = || damaged(format!("the index entry of {id_key:02x?} has no document"));
+        row.ok_or_else(missing)
+    }
+
+    /// Whether the document was met before: it counts at the first of its keys that the plan comes to. To
+    /// remember which documents were met would take memory without bound.
+    fn is_repeated(&self, plan: &Plan<'_>, entry: &[u8], document: &Document) -> Outcome<bool> {
+        let Some(index) = plan.index.filter(|_| plan.repeats) else { return Ok(false) };
+        let entries = index.entries(&self.collection.name, document);
+        let entries = entries.map_err(|error| damaged(error.to_string()))?;
+        let is_met = |key: &[u8]| {
+            let Some(ends) = index.ends(key) else { return false };
+            let part = |field: usize| {
+                let start = if field == 0 { 0 } else { ends[field - 1] };
+                &key[start..ends[field]]
+            };
+            let within = |(from, to): &KeyRange| from[..] <= *key && *key < to[..];
+            plan.ranges.iter().any(within)
+                && plan.key_tests.iter().all(|test| test.passes(part(test.field)))
+        };
+        let earlier = if plan.backward { Ordering::Greater } else { Ordering::Less };
+        Ok(entries
+            .entries
+            .iter()
+            .any(|other| other.key[..].cmp(entry) == earlier && is_met(&other.key)))
+    }
+}
+
+fn restored(plan: &Plan<'_>, entry: &Bytes, id_key: &[u8], form: &[u8]) -> Option<Document> {
+    let (index, cover) = (plan.index?, plan.cover.as_ref()?);
+    form::restore(index, cover, entry, &index.ends(entry)?, id_key, form)
+}
+
+/// Whether a document that a branch finds counts there, and not at an earlier one.
+fn counts_at(union: &Union<'_>, branch: usize, document: &Document) -> bool {
+    #[cfg(feature = "planted-bugs")]
+    if crate::planted(crate::PlantedBug::UnionCountsTwice) {
+        return union.branches[branch].filter.matches(document);
+    }
+    union.branch_of(document) == Some(branch)
+}
+
+/// The keys of one plan, one by one.
+pub(crate) struct Keys<'s, V> {
+    view: &'s V,
+    plan: &'s Plan<'s>,
+    /// What the rows of the index, or of the documents, begin with.
+    prefix: Vec<u8>,
+    /// The range being read, counted in the order in which they are read, and what is left of it.
+    range: usize,
+    rows: Option<Rows<'s>>,
+    behind: Option<Place>,
+}
+
+impl<'s, V: View> Keys<'s, V> {
+    fn new(
+        view: &'s V,
+        collection: &Collection,
+        plan: &'s Plan<'s>,
+        behind: Option<&Place>,
+    ) -> Keys<'s, V> {
+        let prefix = match plan.index {
+            None => keys::documents(collection.number),
+            Some(index) => keys::index(collection.number, index.number),
+        };
+        let range = behind.map_or(0, |place| place.range);
+        Keys { view, plan, prefix, range, rows: None, behind: behind.cloned() }
+    }
+
+    /// The next key that passes the plan's tests on keys.
+    pub(crate) fn next(&mut self, examined: &mut Examined) -> Outcome<Option<(Hit, Place)>> {
+        while self.range < self.plan.ranges.len() {
+            if self.rows.is_none() {
+                self.rows = Some(self.open());
+            }
+            let Some(row) = self.rows.as_mut().and_then(Iterator::next) else {
+                (self.rows, self.range) = (None, self.range + 1);
+                continue;
+            };
+            let (key, value) = row?;
+            examined.keys += 1;
+            let entry = key.slice(self.prefix.len()..);
+            let hit = match self.plan.index {
+                None => Some(document_hit(entry, value)),
+                Some(index) => self.index_hit(index, &entry, &value)?,
+            };
+            if let Some(hit) = hit {
+                return Ok(Some((hit, Place { range: self.range, key })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rows of the range at hand.
+    fn open(&mut self) -> Rows<'s> {
+        let Plan { ranges, backward, .. } = self.plan;
+        let position = if *backward { ranges.len() - 1 - self.range } else { self.range };
+        let (from, to) = &ranges[position];
+        let mut from = [&self.prefix[..], from].concat();
+        let mut to = [&self.prefix[..], to].concat();
+        let direction = if *backward { Direction::Backward } else { Direction::Forward };
+        if let Some(place) = self.behind.take() {
+            match direction {
+                // The smallest key behind it.
+                Direction::Forward => from = [&place.key[..], &[0]].concat(),
+                Direction::Backward => to = place.key.to_vec(),
+            }
+        }
+        self.view.range(&from, &to, direction)
     }
 
     fn index_hit(&self, index: &Index, entry: &Bytes, value: &Bytes) -> Outcome<Option<Hit>> {
@@ -172,42 +377,20 @@ impl<V: View> Scan<'_, V> {
             _ => end,
         };
         let id_key = id_key_of(index, entry, end, value);
+        let read = Read::Form(form_of(entry, end, &id_key, value));
         let (run, entry) = (entry.slice(..run), entry.slice(..end));
-        Ok(Some(Hit { id_key, entry, run, row: None }))
-    }
-
-    /// Whether the document was met before: it counts at the first of its keys that the plan comes to. To
-    /// remember which documents were met would take memory without bound.
-    fn is_repeated(&self, entry: &[u8], document: &Document) -> Outcome<bool> {
-        let Some(index) = self.plan.index.filter(|_| self.plan.repeats) else { return Ok(false) };
-        let entries = index.entries(&self.collection.name, document);
-        let entries = entries.map_err(|error| damaged(error.to_string()))?;
-        let is_met = |key: &[u8]| {
-            let Some(ends) = index.ends(key) else { return false };
-            let part = |field: usize| {
-                let start = if field == 0 { 0 } else { ends[field - 1] };
-                &key[start..ends[field]]
-            };
-            let within = |(from, to): &KeyRange| from[..] <= *key && *key < to[..];
-            self.plan.ranges.iter().any(within)
-                && self.plan.key_tests.iter().all(|test| test.passes(part(test.field)))
-        };
-        let earlier = if self.plan.backward { Ordering::Greater } else { Ordering::Less };
-        Ok(entries
-            .entries
-            .iter()
-            .any(|other| other.key[..].cmp(entry) == earlier && is_met(&other.key)))
+        Ok(Some(Hit { id_key, entry, run, read }))
     }
 }
 
 fn document_hit(id_key: Bytes, row: Bytes) -> Hit {
-    Hit { entry: id_key.clone(), run: id_key.clone(), id_key, row: Some(row) }
+    Hit { entry: id_key.clone(), run: id_key.clone(), id_key, read: Read::Document(row) }
 }
 
-/// The `_id` key of an index entry: the row's value, or what follows the keys of the fields.
+/// The `_id` key of an index entry: what follows the keys of the fields, or else the start of the row's value.
 pub(crate) fn id_key_of(index: &Index, entry: &Bytes, end: usize, value: &Bytes) -> Bytes {
-    if !value.is_empty() {
-        return value.clone();
+    if entry.len() == end {
+        return value.slice(..keys::length(value).unwrap_or(value.len()));
     }
     if !index.is_id_descending() {
         return entry.slice(end..);
@@ -215,6 +398,11 @@ pub(crate) fn id_key_of(index: &Index, entry: &Bytes, end: usize, value: &Bytes)
     let mut id_key = entry[end..].to_vec();
     keys::invert(&mut id_key);
     Bytes::from(id_key)
+}
+
+/// The form of an index entry: what stands in the row's value, behind the `_id` key if that is there.
+fn form_of(entry: &Bytes, end: usize, id_key: &Bytes, value: &Bytes) -> Bytes {
+    if entry.len() == end { value.slice(id_key.len().min(value.len())..) } else { value.clone() }
 }
 
 /// A document from its row.

@@ -4,15 +4,16 @@ use crate::apply::read_count;
 use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::Outcome;
-use crate::keys;
-use crate::plan::{Choice, Order, Plan, plan};
+use crate::plan::{Access, Choice, Needs, Order, plan};
+use crate::rank::Ranked;
 use crate::scan::{Examined, Found, Hit, Scan};
+use crate::union::Branch;
 use api::path::Path;
+use api::value::ID_FIELD;
 use api::{Document, Error, ErrorCode, SearchOptions, Value};
 use bson::doc;
 use bytes::Bytes;
 use query::{Filter, Projection};
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
 /// Most bytes of documents that one search answers: more fits no frame.
@@ -24,6 +25,8 @@ pub(crate) struct Search<'a> {
     sort: Vec<(Path, bool)>,
     projection: Projection,
     options: &'a SearchOptions,
+    /// What it needs of a document; none: all of it.
+    needs: Option<Needs>,
 }
 
 impl<'a> Search<'a> {
@@ -41,18 +44,33 @@ impl<'a> Search<'a> {
             }
             sort.push((Path::parse(path)?, *direction < 0));
         }
-        Ok(Search {
-            filter: Filter::parse(filter)?,
-            sort,
-            projection: Projection::parse(options.fields.as_ref())?,
-            options,
-        })
+        let filter = Filter::parse(filter)?;
+        let projection = Projection::parse(options.fields.as_ref())?;
+        let answered = if options.count { Some((Vec::new(), false)) } else { projection.kept() };
+        let needs = answered.and_then(|(paths, id)| needs(&filter, &sort, paths, id));
+        Ok(Search { filter, sort, projection, options, needs })
+    }
+
+    /// As [`Search::parse`], where nothing but the values of one field is made use of.
+    pub(crate) fn parse_for_field(
+        filter: &Document,
+        options: &'a SearchOptions,
+        field: &str,
+    ) -> Result<Search<'a>, Error> {
+        let search = Search::parse(filter, options)?;
+        let needs = needs(&search.filter, &search.sort, vec![field.to_owned()], false);
+        Ok(Search { needs, ..search })
+    }
+
+    /// Chooses the plan for answers that are read by it; `find` and what writes need whole documents.
+    pub(crate) fn plan<'s>(&'s self, collection: &'s Collection) -> Result<Choice<'s>, Error> {
+        plan(collection, &self.filter, self.options, self.needs.as_ref())
     }
 
     /// Runs it: a list of documents, a number, or an explanation.
     pub(crate) fn run(&self, view: &impl View, collection: &Collection) -> Outcome<Value> {
-        let choice = plan(collection, &self.filter, self.options)?;
-        let scan = Scan { view, collection, plan: &choice.plan, filter: &self.filter };
+        let choice = self.plan(collection)?;
+        let scan = self.scan(view, collection, &choice.access);
         let mut examined = Examined::default();
         let returned = if self.options.count {
             Value::Int64(self.count(&scan, &mut examined)?)
@@ -73,34 +91,59 @@ impl<'a> Search<'a> {
         Ok(self.explain(&choice, &examined, returned))
     }
 
+    /// What reads by a plan of this search.
+    pub(crate) fn scan<'s, V>(
+        &'s self,
+        view: &'s V,
+        collection: &'s Collection,
+        access: &'s Access<'s>,
+    ) -> Scan<'s, V> {
+        Scan { view, collection, access, filter: &self.filter, sort: &self.sort }
+    }
+
     fn explain(&self, choice: &Choice<'_>, examined: &Examined, returned: i64) -> Value {
-        let plan = &choice.plan;
-        let sorted_by = match plan.order {
+        let access = &choice.access;
+        let sorted_by = match (access.order(), access) {
             _ if self.options.count => "nothing",
-            Order::Asked => "index",
-            Order::Runs(_) => "index, and _id where that leaves ties",
-            Order::None => "memory",
+            (Order::Asked, Access::Plan(_)) => "index",
+            (Order::Asked, Access::Union(_)) => "merge of the branches",
+            (Order::Runs(_), _) => "index, and _id where that leaves ties",
+            (Order::None, _) => "memory",
         };
         let counts_all = self.counts_all();
-        Value::from(doc! {
-            "plan": if counts_all { "count" } else { plan.name() },
-            "index": plan.index_name(),
-            "bounds": plan.bounds(),
-            "ordered_by_index": plan.is_ordered(),
-            "sorted_by": sorted_by,
-            "keys_only": counts_all || self.finds_by_keys(plan),
-            "keys_examined": examined.keys as i64,
-            "documents_examined": examined.documents as i64,
-            "returned": returned,
-            "rejected": choice.rejected(),
-        })
+        let mut explained = doc! { "plan": if counts_all { "count" } else { access.name() } };
+        match access {
+            Access::Plan(plan) => {
+                explained.insert("index", plan.index_name());
+                explained.insert("bounds", plan.bounds());
+            }
+            Access::Union(union) => {
+                let of = |(branch, examined): (&Branch<'_>, &Examined)| {
+                    let mut explained = branch.plan.describe();
+                    examined.describe(&mut explained);
+                    Value::Document(explained)
+                };
+                let branches = union.branches.iter().zip(&examined.branches).map(of);
+                explained.insert("branches", branches.collect::<Vec<_>>());
+            }
+        }
+        explained.insert("ordered_by_index", access.order() != Order::None);
+        explained.insert("sorted_by", sorted_by);
+        let keys_only = counts_all || self.finds_by_keys(access);
+        let is_covered = matches!(access, Access::Plan(plan) if plan.cover.is_some());
+        explained.insert("keys_only", keys_only);
+        explained.insert("covered", is_covered || (keys_only && self.options.count));
+        examined.describe(&mut explained);
+        explained.insert("returned", returned);
+        explained.insert("rejected", choice.rejected());
+        Value::Document(explained)
     }
 
     /// Whether keys alone say which documents are meant, so that none is looked at but to be answered.
-    fn finds_by_keys(&self, plan: &Plan<'_>) -> bool {
+    fn finds_by_keys(&self, access: &Access<'_>) -> bool {
         let ids_first =
-            plan.order == Order::None && self.sort.is_empty() && self.most_found() < u64::MAX;
-        plan.is_answered_by_keys && (self.options.count || ids_first)
+            access.order() == Order::None && self.sort.is_empty() && self.most_found() < u64::MAX;
+        access.is_answered_by_keys() && (self.options.count || ids_first)
     }
 
     /// Whether only the number of all documents is asked for, which is kept.
@@ -118,12 +161,12 @@ impl<'a> Search<'a> {
         collection: &Collection,
         each: &mut dyn FnMut(Document) -> Result<bool, Error>,
     ) -> Outcome<()> {
-        let choice = plan(collection, &self.filter, self.options)?;
-        let scan = Scan { view, collection, plan: &choice.plan, filter: &self.filter };
+        let choice = self.plan(collection)?;
+        let scan = self.scan(view, collection, &choice.access);
         let mut examined = Examined::default();
         let any_order = self.sort.is_empty() && self.options.skip == 0;
         let takes_all = any_order && self.most_found() == u64::MAX;
-        if scan.plan.order != Order::Asked && !takes_all {
+        if scan.access.order() != Order::Asked && !takes_all {
             for found in self.find(&scan, &mut examined)? {
                 if !each(found.document)? {
                     break;
@@ -145,8 +188,8 @@ impl<'a> Search<'a> {
         let mut found = 0;
         if self.counts_all() {
             found = read_count(scan.view, scan.collection.number)?.min(most);
-        } else if scan.plan.is_answered_by_keys {
-            scan.keys(examined, &mut |_, _| {
+        } else if scan.access.is_answered_by_keys() {
+            scan.keys(examined, &mut |_| {
                 found += 1;
                 Ok(found < most)
             })?;
@@ -168,10 +211,10 @@ impl<'a> Search<'a> {
     }
 
     fn find<V: View>(&self, scan: &Scan<'_, V>, examined: &mut Examined) -> Outcome<Vec<Found>> {
-        match scan.plan.order {
+        match scan.access.order() {
             Order::Asked => self.find_in_order(scan, examined),
             Order::Runs(_) => self.find_in_runs(scan, examined),
-            Order::None if self.finds_by_keys(scan.plan) => self.find_first_ids(scan, examined),
+            Order::None if self.finds_by_keys(scan.access) => self.find_first_ids(scan, examined),
             Order::None => self.find_and_sort(scan, examined),
         }
     }
@@ -231,7 +274,7 @@ impl<'a> Search<'a> {
         let most = self.most_found();
         let mut first: BTreeMap<Bytes, Hit> = BTreeMap::new();
         let mut size = Size::default();
-        scan.keys(examined, &mut |hit, _| {
+        scan.keys(examined, &mut |hit| {
             size.add_bytes(hit.id_key.len())?;
             first.insert(hit.id_key.clone(), hit);
             if first.len() as u64 > most
@@ -243,7 +286,7 @@ impl<'a> Search<'a> {
         })?;
         let mut page = Page::new(self);
         for hit in first.into_values() {
-            page.add(scan.fetch(hit, examined)?)?;
+            page.add(scan.fetch_hit(hit, examined)?)?;
         }
         Ok(page.found)
     }
@@ -255,13 +298,11 @@ impl<'a> Search<'a> {
         examined: &mut Examined,
     ) -> Outcome<Vec<Found>> {
         let most = usize::try_from(self.most_found()).unwrap_or(usize::MAX);
-        let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
         let mut size = Size::default();
         let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
         scan.documents(examined, &mut |found, _| {
-            let ranks = self.ranks(&found.document);
             size.add(&found)?;
-            heap.push(Ranked { ranks, backward, found });
+            heap.push(Ranked::new(&self.sort, found));
             if heap.len() > most
                 && let Some(last) = heap.pop()
             {
@@ -275,11 +316,6 @@ impl<'a> Search<'a> {
 }
 
 impl Search<'_> {
-    fn ranks(&self, document: &Document) -> Vec<Rank> {
-        let ranks = self.sort.iter().map(|(path, backward)| Rank::of(document, path, *backward));
-        ranks.collect()
-    }
-
     /// The `_id` keys of what it finds, in order, without what is skipped; none if they, and what
     /// they are sorted by, take more than `bytes_max` bytes.
     pub(crate) fn id_keys<V: View>(
@@ -288,13 +324,11 @@ impl Search<'_> {
         bytes_max: usize,
     ) -> Outcome<Option<Vec<Bytes>>> {
         let most = usize::try_from(self.most_found()).unwrap_or(usize::MAX);
-        let backward = self.sort.first().is_some_and(|(_, backward)| *backward);
         let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
         let (mut bytes, mut fits) = (0, true);
-        scan.documents(&mut Examined::default(), &mut |mut found, _| {
-            let ranks = self.ranks(&found.document);
-            found.document = Document::new();
-            let ranked = Ranked { ranks, backward, found };
+        scan.documents(&mut Examined::default(), &mut |found, _| {
+            let mut ranked = Ranked::new(&self.sort, found);
+            ranked.found.document = Document::new();
             bytes += ranked.bytes();
             heap.push(ranked);
             if heap.len() > most
@@ -317,10 +351,6 @@ impl Search<'_> {
     pub(crate) fn project(&self, document: Document) -> Result<Document, Error> {
         self.projection.apply(document, &self.filter)
     }
-
-    pub(crate) fn filter(&self) -> &Filter {
-        &self.filter
-    }
 }
 
 /// The documents that the filter means, as the options say; in the order of `_id` if they name none.
@@ -331,9 +361,18 @@ pub(crate) fn find(
     options: &SearchOptions,
 ) -> Outcome<Vec<Found>> {
     let search = Search::parse(filter, options)?;
-    let choice = plan(collection, &search.filter, options)?;
-    let scan = Scan { view, collection, plan: &choice.plan, filter: &search.filter };
+    let choice = plan(collection, &search.filter, options, None)?;
+    let scan = search.scan(view, collection, &choice.access);
     search.find(&scan, &mut Examined::default())
+}
+
+/// What a search needs of a document if `paths`, and `_id` with `id`, are what is made use of; none: all of it.
+fn needs(filter: &Filter, sort: &[(Path, bool)], paths: Vec<String>, id: bool) -> Option<Needs> {
+    let asked = filter.paths()?.into_iter();
+    let asked = asked.chain(sort.iter().map(|(path, _)| path)).map(|path| path.as_str().to_owned());
+    let mut needs = Needs { paths: paths.into_iter().chain(asked).collect(), id };
+    needs.id |= needs.paths.remove(ID_FIELD);
+    Some(needs)
 }
 
 /// What is answered, document by document in order.
@@ -409,79 +448,3 @@ impl Size {
         self.0 -= bytes;
     }
 }
-
-/// A document's place by one sort key.
-struct Rank {
-    key: Vec<u8>,
-    backward: bool,
-}
-
-impl Rank {
-    /// Of several values the least counts upward and the greatest downward; nothing counts as null,
-    /// an empty list stands below it.
-    fn of(document: &Document, path: &Path, backward: bool) -> Rank {
-        let mut best: Option<Vec<u8>> = None;
-        path.visit(document, &mut |value| {
-            let mut consider = |value: &Value| {
-                let key = keys::encode(value);
-                let better = best
-                    .as_ref()
-                    .is_none_or(|best| if backward { key > *best } else { key < *best });
-                if better {
-                    best = Some(key);
-                }
-            };
-            match value {
-                None => consider(&Value::Null),
-                Some(Value::Array(elements)) if elements.is_empty() => consider(&Value::Undefined),
-                Some(Value::Array(elements)) => elements.iter().for_each(consider),
-                Some(value) => consider(value),
-            }
-            false
-        });
-        Rank { key: best.unwrap_or_else(|| keys::encode(&Value::Null)), backward }
-    }
-}
-
-/// A document with its place: ranks, then `_id` in the direction of the first.
-struct Ranked {
-    ranks: Vec<Rank>,
-    backward: bool,
-    found: Found,
-}
-
-impl Ranked {
-    /// About how much memory it takes.
-    fn bytes(&self) -> usize {
-        let ranks: usize = self.ranks.iter().map(|rank| size_of::<Rank>() + rank.key.len()).sum();
-        size_of::<Ranked>() + ranks + self.found.id_key.len()
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Ranked) -> Ordering {
-        for (left, right) in self.ranks.iter().zip(&other.ranks) {
-            let order = left.key.cmp(&right.key);
-            let order = if left.backward { order.reverse() } else { order };
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        let order = self.found.id_key.cmp(&other.found.id_key);
-        if self.backward { order.reverse() } else { order }
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Ranked) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Ranked) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Ranked {}

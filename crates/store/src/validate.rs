@@ -93,7 +93,7 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             Distinct::new(field)?;
             check_filter("distinct", filter).map(|_| ())
         }
-        Request::Aggregate { collection, pipeline } => {
+        Request::Aggregate { collection, pipeline, .. } => {
             check_collection_name(collection)?;
             let mut size = 0;
             for stage in pipeline {

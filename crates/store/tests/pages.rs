@@ -115,6 +115,21 @@ fn a_list_that_does_not_fit_comes_in_pages() {
     assert_eq!(refused.expect("no trouble").expect_err("too long").code, ErrorCode::ResultTooLarge);
     let page = pages.page(&PageStart::default(), PageLimits { items: 3, bytes: 9000 });
     assert_eq!(page.expect("no trouble").expect("it fits").items.len(), 3);
+
+    // Or it is named and passed over, and counts as one of the page.
+    run(&mut store, insert("c", doc! { "_id": -1 })).expect("inserted");
+    let pages = self::pages(&store, &request, length - 1);
+    let (mut found, mut too_long, mut start) = (Vec::new(), Vec::new(), Some(PageStart::default()));
+    while let Some(here) = start {
+        let limits = PageLimits { items: 4, bytes: 900 };
+        let page = pages.page_passing_long(&here, limits).expect("no trouble").expect("it fits");
+        assert!(page.items.len() + page.too_long.len() <= 4);
+        found.extend(page.items);
+        too_long.extend(page.too_long);
+        start = page.next;
+    }
+    assert_eq!(found, [Value::from(doc! { "_id": -1 })]);
+    assert_eq!(too_long, (0..20).map(Value::from).collect::<Vec<_>>());
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn aggregation_through_the_store_is_that_of_the_whole_pipeline() {
                 }
             }
             let expected = whole.finish().expect("finished");
-            let request = Request::Aggregate { collection: "c".to_owned(), pipeline };
+            let request = Request::Aggregate { collection: "c".to_owned(), pipeline, batch: None };
             let answer = store.reader().query(&request).expect("no trouble").expect("an answer");
             let mut got: Vec<Document> = match answer {
                 Value::Array(list) => {

@@ -84,6 +84,9 @@ impl OptionReader {
             options.acked = self.count("acked")?;
             self.check_acked(&options)?;
         }
+        if let Request::CreateIndex { .. } = request {
+            options.wait = self.boolean("wait")?.unwrap_or(false);
+        }
         if has_level(request) {
             options.level = self.level()?;
         }

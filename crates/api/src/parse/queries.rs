@@ -41,7 +41,10 @@ pub(super) fn parse(
             let field = path_of("field", arguments.text()?)?;
             Request::Distinct { collection, field, filter: arguments.document()? }
         }
-        _ => Request::Aggregate { collection, pipeline: arguments.list_of_documents()? },
+        _ => {
+            let (pipeline, batch) = (arguments.list_of_documents()?, options.page_items()?);
+            Request::Aggregate { collection, pipeline, batch }
+        }
     })
 }
 

@@ -139,7 +139,7 @@ const TOPICS: &[(&str, &str, &str, &str)] = &[
     (
         "create_index",
         "create_index <col> <keys> [<options>]",
-        "makes an index; options name, unique, sparse, where",
+        "makes an index; options name, unique, sparse, where, wait",
         "create_index users {\"age\": 1, \"name\": -1}",
     ),
     ("drop_index", "drop_index <col> <name>", "removes an index", "drop_index users age_1"),

@@ -38,6 +38,8 @@ pub(crate) struct Typed {
     pub(crate) request: Value,
     /// Where each of its items stands, in characters from the start.
     pub(crate) positions: Vec<usize>,
+    /// What was typed as the last of them.
+    pub(crate) last: String,
 }
 
 impl Typed {
@@ -60,8 +62,14 @@ impl Typed {
         })
     }
 
-    /// Where the argument stands that a refusal names; else where the operation does.
+    /// Where the option or the argument stands that a refusal names; else where the operation does.
     fn position_of(&self, error: &Error) -> usize {
+        if let Some(place) = option_named(&error.message)
+            .and_then(|option| place_of_field(&self.last, option))
+            .filter(|_| self.positions.len() > 1)
+        {
+            return self.positions.last().copied().unwrap_or_default() + place;
+        }
         let number = error.message.split("argument ").nth(1).and_then(|rest| {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             digits.parse::<usize>().ok()
@@ -69,6 +77,41 @@ impl Typed {
         let positions = &self.positions;
         number.and_then(|n| positions.get(n)).or(positions.first()).copied().unwrap_or_default()
     }
+}
+
+/// The option that a refusal is about.
+fn option_named(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("option ")?;
+    match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => rest.split([' ', ':', ',']).next().filter(|name| !name.is_empty()),
+    }
+}
+
+/// Where a field of an object begins in its text, in characters; none if the text is no object or has no such field.
+fn place_of_field(text: &str, field: &str) -> Option<usize> {
+    let (mut depth, mut string, mut escaped) = (0, None, false);
+    for (place, (at, character)) in text.char_indices().enumerate() {
+        match string {
+            Some(_) if escaped => escaped = false,
+            Some(_) if character == '\\' => escaped = true,
+            Some((start, from)) if character == '"' => {
+                string = None;
+                let is_name = text[at + 1..].trim_start().starts_with(':');
+                if depth == 1 && is_name && text.get(from + 1..at) == Some(field) {
+                    return Some(start);
+                }
+            }
+            Some(_) => {}
+            None => match character {
+                '"' => string = Some((place, at)),
+                '{' | '[' => depth += 1,
+                '}' | ']' => depth -= 1,
+                _ => {}
+            },
+        }
+    }
+    None
 }
 
 /// The operation that `word` stands for if a list or an object comes behind so many words, or behind any.
@@ -91,12 +134,13 @@ pub(crate) fn typed(
     literals: &[Literal],
 ) -> Result<Command, SyntaxError> {
     let (mut items, mut positions) = (vec![Value::from(operation.name)], vec![position]);
+    let last = literals.last().map(|literal| literal.text.clone()).unwrap_or_default();
     for (literal, number) in literals.iter().zip(0..) {
         let name = operation.arguments.get(number).map(|name| name.trim_end_matches('?'));
         items.push(argument(literal, name)?);
         positions.push(literal.position);
     }
-    Ok(Command::Operation(Typed { request: Value::Array(items), positions }))
+    Ok(Command::Operation(Typed { request: Value::Array(items), positions, last }))
 }
 
 fn argument(literal: &Literal, name: Option<&str>) -> Result<Value, SyntaxError> {
@@ -187,6 +231,13 @@ mod tests {
             (r#"search users {"a": tru}"#, 22, "expected ident"),
             ("aggregate users [\n  {\"añ\": x}]", 27, "expected value"),
             ("aggregate", 0, "takes"),
+            // An option, by its name or by its value.
+            (r#"search users {} {"limit": 3, "sorted": 1}"#, 29, "unknown option"),
+            (r#"search users {"a": "limit"} {"x": 1, "limit": -3}"#, 37, "limit"),
+            (r#"search users {} {"añ": {"sort": 1}, "sort": 7}"#, 36, "option sort"),
+            (r#"update users {} {"a": 1} {"multi": "yes"}"#, 26, "option multi"),
+            (r#"create_index users {"a": 1} {"unique": 1}"#, 29, "option unique"),
+            (r#"write k 1 {"timeout_ms": 0}"#, 11, "timeout_ms"),
         ] {
             let error = syntax(line);
             assert_eq!(error.position, position, "{line}: {}", error.message);

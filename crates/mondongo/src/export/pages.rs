@@ -32,6 +32,8 @@ pub(super) struct Pages {
     next: Next,
     /// Documents still wanted.
     left: u64,
+    /// The `_id`s of documents that are too long for an answer, since they were taken last.
+    too_long: Vec<Value>,
 }
 
 enum Next {
@@ -50,7 +52,12 @@ enum Next {
 impl Pages {
     pub(super) fn new(client: Client, level: Level, wanted: Wanted) -> Pages {
         let left = wanted.limit.unwrap_or(u64::MAX);
-        Pages { client, level, wanted, next: Next::Begin, left }
+        Pages { client, level, wanted, next: Next::Begin, left, too_long: Vec::new() }
+    }
+
+    /// The `_id`s of documents that were passed over because no answer has room for them.
+    pub(super) fn take_too_long(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.too_long)
     }
 
     /// The next documents; none at the end.
@@ -87,7 +94,7 @@ impl Pages {
                     self.range(bracket, after).await?
                 }
             };
-            if documents.is_empty() {
+            if documents.is_empty() && self.too_long.is_empty() {
                 continue;
             }
             documents.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -117,6 +124,7 @@ impl Pages {
         let sort = if self.wanted.sort.is_empty() { id_order } else { self.wanted.sort.clone() };
         options.insert("sort", sort);
         options.insert("batch", i64::try_from(PAGE_DOCUMENTS.min(self.left)).unwrap_or(i64::MAX));
+        options.insert("pass_long", true);
         if let Some(fields) = self.projection() {
             options.insert("fields", fields);
         }
@@ -141,6 +149,9 @@ impl Pages {
         let Value::Document(mut page) = answer else { return documents(answer) };
         if let Some(Value::String(cursor)) = page.remove("cursor") {
             self.next = Next::Cursor(cursor);
+        }
+        if let Some(Value::Array(mut ids)) = page.remove("too_long") {
+            self.too_long.append(&mut ids);
         }
         documents(page.remove("documents").unwrap_or(Value::Null))
     }
@@ -191,7 +202,9 @@ impl Pages {
 }
 
 fn page_option() -> Value {
-    Value::Document(single("batch", Value::Int64(PAGE_DOCUMENTS as i64)))
+    let mut options = single("batch", Value::Int64(PAGE_DOCUMENTS as i64));
+    options.insert("pass_long", true);
+    Value::Document(options)
 }
 
 fn single(name: &str, value: Value) -> Document {

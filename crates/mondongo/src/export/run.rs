@@ -65,9 +65,10 @@ JSON lines are in extended JSON, so that an import has the same values again. CS
 JSON in their cell.
 
 All documents are as they were at one moment if the node has cursors. The file appears under its name
-when it is complete.
+when it is complete. A document whose JSON is longer than the protocol can carry (16 MiB) is left out: its
+_id is told, and stands in FILE.rejected; read it in parts, with search and fields.
 
-The exit status is 0 if all was written, 1 if not, 2 for wrong arguments.
+The exit status is 0 if all was written, 1 if not or if documents were left out, 2 for wrong arguments.
 
 Examples:
   mondongo export localhost:8000 users users.jsonl
@@ -105,7 +106,22 @@ pub(crate) fn run(arguments: &ExportArguments) -> ExitCode {
         }
     };
     match export(&target, arguments, format) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(left_out) => {
+            let those = match is_stdout(&arguments.file) {
+                true => "as told above".to_string(),
+                false => format!("see {}", rejected_path(&arguments.file).display()),
+            };
+            eprintln!(
+                "error: {} too long for an answer, and left out of what is written otherwise complete: {those}",
+                if left_out == 1 {
+                    "a document is".into()
+                } else {
+                    format!("{left_out} documents are")
+                }
+            );
+            ExitCode::FAILURE
+        }
         Err(message) => {
             eprintln!("error: {message}");
             ExitCode::FAILURE
@@ -134,7 +150,15 @@ fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn export(target: &Target, arguments: &ExportArguments, format: Format) -> Result<(), String> {
+/// Where the `_id`s of documents stand that are left out.
+fn rejected_path(file: &Path) -> PathBuf {
+    let mut path = OsString::from(file);
+    path.push(".rejected");
+    path.into()
+}
+
+/// Answers how many documents were left out.
+fn export(target: &Target, arguments: &ExportArguments, format: Format) -> Result<u64, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let reached = target.reach(&runtime)?;
@@ -145,13 +169,13 @@ fn export(target: &Target, arguments: &ExportArguments, format: Format) -> Resul
     let source = Source { client: reached.client.clone(), level };
     let exported = if is_stdout(&arguments.file) {
         let out = BufWriter::new(io::stdout().lock());
-        runtime.block_on(write(source, arguments, format, out)).map(drop)
+        runtime.block_on(write(source, arguments, format, out)).map(|(_, left_out)| left_out)
     } else {
         runtime.block_on(write_file(source, arguments, format))
     };
     let closed = reached.close(runtime);
-    exported?;
-    closed
+    let left_out = exported?;
+    closed.map(|()| left_out)
 }
 
 /// Whom the documents come from.
@@ -166,16 +190,17 @@ async fn write_file(
     source: Source,
     arguments: &ExportArguments,
     format: Format,
-) -> Result<(), String> {
+) -> Result<u64, String> {
     let failed = |error: io::Error| format!("{}: {error}", arguments.file.display());
     let mut partial = OsString::from(&arguments.file);
     partial.push(".partial");
     let out = BufWriter::new(File::create(&partial).map_err(failed)?);
     match write(source, arguments, format, out).await {
-        Ok(out) => {
+        Ok((out, left_out)) => {
             let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
             file.sync_all().map_err(failed)?;
-            fs::rename(&partial, &arguments.file).map_err(failed)
+            fs::rename(&partial, &arguments.file).map_err(failed)?;
+            Ok(left_out)
         }
         Err(error) => {
             // What is there is of no use.
@@ -190,7 +215,7 @@ async fn write<W: Write>(
     arguments: &ExportArguments,
     format: Format,
     out: W,
-) -> Result<W, String> {
+) -> Result<(W, u64), String> {
     let failed = |error: io::Error| format!("{}: {error}", arguments.file.display());
     let schema = schema_fields(&source, &arguments.collection).await?;
     let total = count(&source, arguments).await?;
@@ -209,12 +234,15 @@ async fn write<W: Write>(
     };
     let mut pages = Pages::new(source.client, source.level, wanted);
     let mut written = 0;
+    let mut rejected = Rejected::new(&arguments.file)?;
     while let Some(documents) = pages.next().await.map_err(|error| error.to_string())? {
         written += documents.len() as u64;
         rows.add(&documents, &schema).map_err(failed)?;
+        rejected.add(&pages.take_too_long())?;
         progress.show(written, written.min(total));
     }
     progress.finish();
+    let too_long = rejected.finish()?;
     let (mut out, left_out) = rows.finish().map_err(failed)?;
     out.flush().map_err(failed)?;
     if !left_out.is_empty() {
@@ -230,7 +258,56 @@ async fn write<W: Write>(
         let rate = progress.rate(written);
         eprintln!("{} documents exported; {elapsed}, {rate:.0}/s", grouped(written));
     }
-    Ok(out)
+    Ok((out, too_long))
+}
+
+/// The `_id`s of documents that are left out: in a file beside the other, or told at once.
+struct Rejected {
+    path: Option<PathBuf>,
+    file: Option<BufWriter<File>>,
+    count: u64,
+}
+
+impl Rejected {
+    /// What an earlier export left out is of no interest any more.
+    fn new(file: &Path) -> Result<Rejected, String> {
+        let path = (!is_stdout(file)).then(|| rejected_path(file));
+        if let Some(path) = &path
+            && let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(format!("{}: {error}", path.display()));
+        }
+        Ok(Rejected { path, file: None, count: 0 })
+    }
+
+    fn add(&mut self, ids: &[Value]) -> Result<(), String> {
+        for id in ids {
+            self.count += 1;
+            let id = api::json::to_string(id);
+            let Some(path) = &self.path else {
+                eprintln!(
+                    "warning: the document with _id {id} is too long for an answer, and left out"
+                );
+                continue;
+            };
+            let failed = |error: io::Error| format!("{}: {error}", path.display());
+            let file = match &mut self.file {
+                Some(file) => file,
+                None => self.file.insert(BufWriter::new(File::create(path).map_err(failed)?)),
+            };
+            writeln!(file, "{{\"_id\":{id},\"reason\":\"its JSON is too long for an answer\"}}")
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u64, String> {
+        if let (Some(file), Some(path)) = (&mut self.file, &self.path) {
+            file.flush().map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(self.count)
+    }
 }
 
 /// The names of the fields that the schema declares.

@@ -186,3 +186,87 @@ fn a_batch_is_one_step_at_every_node() {
     let refused = group.ask(0, &json!(["batch", [["write", "k", 1, { "ref": "a:1" }]]]));
     assert!(refused[1].as_str().is_some_and(|said| said.contains("position 0")), "{refused}");
 }
+
+/// X2: what comes out of a pipeline is read in parts as a search is, whether it is held or looked up.
+#[test]
+fn a_pipeline_comes_in_parts() {
+    let group = Group::start(1);
+    fill(&group, 1_000);
+    let mut connection = Connection::open(&group.nodes[0].address).expect("connected");
+    let mut ask = |request: &Value| connection.ask(request).expect("an answer");
+    let search = json!([{ "$match": { "_id": { "$gte": 100 } } }, { "$sort": { "_id": 1 } }, { "$limit": 700 }]);
+    let computed = json!([{ "$match": { "_id": { "$gte": 100 } } }, { "$project": { "n": 1 } }, { "$limit": 700 }]);
+    for pipeline in [search, computed] {
+        let mut answer = ask(&json!(["aggregate", "c", pipeline, { "batch": 64 }]));
+        let mut found = Vec::new();
+        loop {
+            assert_eq!(answer[0], "ok", "{answer}");
+            found.extend(ids(&answer[1]));
+            assert!(ids(&answer[1]).len() <= 64);
+            // Written meanwhile: not seen.
+            ask(&json!(["delete", "c", { "_id": 799 - found.len() as i64 / 64 }]));
+            let cursor = &answer[1]["cursor"];
+            if cursor.is_null() {
+                break;
+            }
+            answer = ask(&json!(["next", cursor]));
+        }
+        let first = found.len();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!((first, found.len()), (700, 700));
+    }
+    let refused = ask(&json!(["aggregate", "c", [], { "batch": 0 }]));
+    assert!(refused[1].as_str().is_some_and(|said| said.contains("option batch")), "{refused}");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let client =
+            Client::connect(&group.addresses(), Options::default()).await.expect("connected");
+        let pipeline =
+            vec![api::Document::from_iter([("$sort".to_string(), api::Value::from(sort_by_id()))])];
+        let mut cursor = client.aggregate_in_parts("c", pipeline, 100).await.expect("a cursor");
+        let mut count = 0;
+        while cursor.next().await.expect("a document").is_some() {
+            count += 1;
+        }
+        assert!(count > 900, "{count}");
+    });
+}
+
+fn sort_by_id() -> api::Document {
+    api::Document::from_iter([("_id".to_string(), api::Value::from(-1i64))])
+}
+
+/// D6: with `wait` the answer comes when the index is ready; or that there was no time, and the build goes on.
+#[test]
+fn an_index_is_waited_for() {
+    let group = Group::start(3);
+    fill(&group, 4_000);
+    let mut connection = Connection::open(&group.nodes[1].address).expect("connected");
+    let mut ask = |request: &Value| connection.ask(request).expect("an answer");
+    let ready = |name: &str| json!(["ok", { "name": name, "state": "ready" }]);
+    let options = json!({ "wait": true, "timeout_ms": 120_000 });
+    assert_eq!(ask(&json!(["create_index", "c", { "text": 1 }, options])), ready("text_1"));
+    // One that is there is ready at once; nothing is waited for where nobody asks for it.
+    assert_eq!(ask(&json!(["create_index", "c", { "text": 1 }, options])), ready("text_1"));
+    let answer = ask(&json!(["create_index", "c", { "a": 1 }, { "timeout_ms": 1, "wait": true }]));
+    let said = answer[1].as_str().unwrap_or_default().to_string();
+    assert!(answer[0] == "ko" && said.starts_with("timeout: "), "{answer}");
+    // It may not even have been begun in so short a time; then it is begun now, and goes on as it would have.
+    assert_eq!(ask(&json!(["create_index", "c", { "a": 1 }, options])), ready("a_1"));
+    // What cannot be built is told with the reason, and stays to be dropped.
+    assert_eq!(
+        ask(&json!(["update", "c", { "_id": { "$in": [3_000, 3_500] } }, { "u": 7 }]))[0],
+        "ok"
+    );
+    let unique = json!({ "unique": true, "wait": true, "timeout_ms": 120_000 });
+    let answer = ask(&json!(["create_index", "c", { "u": 1 }, unique]));
+    let said = answer[1].as_str().unwrap_or_default();
+    assert!(said.starts_with("duplicate: ") && said.contains("E11000"), "{answer}");
+    assert_eq!(ask(&json!(["drop_index", "c", "u_1"])), json!(["ok", null]));
+    let refused = ask(&json!(["search", "c", {}, { "wait": true }]));
+    assert!(
+        refused[1].as_str().is_some_and(|said| said.starts_with("unknown_option")),
+        "{refused}"
+    );
+}

@@ -4,8 +4,10 @@ use crate::group::{Group, mondongo, wait_for};
 use crate::snapshots::write_bulk;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 /// Runs commands in the prompt on a folder.
 fn cli(folder: &Path, commands: &[&str]) -> Output {
@@ -123,6 +125,15 @@ fn a_folder_that_is_something_else_is_refused() {
     }
     let names: Vec<_> = fs::read_dir(folder.path()).expect("there").collect();
     assert_eq!(names.len(), 1, "nothing is left behind: {names:?}");
+    // Whoever asks, the same is said of the same mistake.
+    for (path, part) in [("nowhere", "there is no such folder"), ("letter.txt", "it is no folder")]
+    {
+        let path = folder.path().join(path);
+        let (of_verify, of_log) = (err(&verify(&path)), err(&log(&path, &[])));
+        assert_eq!(of_verify, of_log);
+        assert_eq!(of_log, err(&log(&path, &["--follow"])));
+        assert!(of_log.contains(part), "{of_log}");
+    }
 }
 
 /// D5: what the log says, as text and as JSON, whole or in part.
@@ -148,6 +159,50 @@ fn the_log_is_shown() {
     let records = out(&log(&db, &["--records"]));
     assert!(records.starts_with("promise") && records.contains("\ndecided"), "{records}");
     assert_eq!(content(&db), before, "it is only looked at");
+}
+
+/// D5: entries are shown as they come while a server holds the folder, each once, across the end of a segment.
+#[test]
+fn the_log_is_followed() {
+    let group = Group::start(1);
+    assert_eq!(group.ask(0, &json!(["write", "k", "before"]))[0], "ok");
+    let mut following = mondongo()
+        .arg("log")
+        .arg(&group.nodes[0].folder)
+        .args(["--follow", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let stdout = following.stdout.take().expect("its output");
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let entry: Value = serde_json::from_str(&line).expect("JSON");
+            if entry["operation"] == "write" && sender.send(entry).is_err() {
+                break;
+            }
+        }
+    });
+    let next = || lines.recv_timeout(Duration::from_secs(60)).expect("an entry comes");
+    assert_eq!(next()["request"], json!(["write", "k", "before"]));
+    for number in 0..5 {
+        assert_eq!(group.ask(0, &json!(["write", "k", number]))[0], "ok");
+        assert_eq!(next()["request"], json!(["write", "k", number]));
+    }
+    // More than a segment holds.
+    let text = "x".repeat(60_000);
+    for number in 0..1_200 {
+        assert_eq!(group.ask(0, &json!(["write", format!("k{number}"), text]))[0], "ok");
+    }
+    for number in 0..1_200 {
+        assert_eq!(next()["request"][1], json!(format!("k{number}")));
+    }
+    let pid = rustix::process::Pid::from_child(&following);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is there");
+    let ended = following.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(0), "{}", err(&ended));
+    assert!(lines.recv().is_err(), "each entry once");
 }
 
 /// Undoes what a damage did when it goes.

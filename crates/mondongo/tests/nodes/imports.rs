@@ -236,3 +236,45 @@ fn an_import_can_replace_what_is_there() {
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer[1].as_array().map(Vec::len), Some(2_000), "all documents");
 }
+
+/// A document that no answer has room for is left out and named, and all others are written.
+#[test]
+fn an_export_goes_on_past_a_document_too_long_for_any_answer() {
+    let group = Group::start(1);
+    assert_eq!(group.ask(0, &json!(["create", "c", {}]))[0], "ok");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // 12.8 MB of BSON, 17 MB of JSON: it can only grow to that.
+    let long = |field: &str| {
+        let bytes = vec![7; 6_400_000];
+        let subtype = bson::spec::BinarySubtype::Generic;
+        let binary = api::Value::Binary(bson::Binary { subtype, bytes });
+        api::Document::from_iter([(field.to_string(), binary)])
+    };
+    let one = |id: i64| api::Document::from_iter([("_id".to_string(), api::Value::from(id))]);
+    runtime.block_on(async {
+        let options = client::Options::default();
+        let client = client::Client::connect(&group.addresses(), options).await.expect("connected");
+        client.insert_many("c", (0..10).map(one).collect()).await.expect("inserted");
+        for id in [0, 4, 9] {
+            for field in ["a", "b"] {
+                assert_eq!(client.update("c", one(id), long(field)).await.expect("updated"), 1);
+            }
+        }
+    });
+    let file = group.folder.path().join("c.jsonl");
+    let output = run(&group, &["export", "c", show(&file), "--quiet"]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("3 documents are too long"), "{}", told(&output));
+    let ids = |path: &Path| -> Vec<i64> {
+        let lines = fs::read_to_string(path).expect("a file");
+        let id = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["_id"].as_i64();
+        lines.lines().filter_map(id).collect()
+    };
+    assert_eq!(ids(&file), [1, 2, 3, 5, 6, 7, 8]);
+    assert_eq!(ids(&group.folder.path().join("c.jsonl.rejected")), [0, 4, 9]);
+    // Parts of them can be had.
+    let output = run(&group, &["export", "c", show(&file), "--quiet", "--fields", "a"]);
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(ids(&file).len(), 10);
+    assert!(!group.folder.path().join("c.jsonl.rejected").exists());
+}

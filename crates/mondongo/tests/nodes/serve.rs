@@ -151,6 +151,11 @@ fn a_folder_in_use_and_an_address_in_use_are_refused() {
     let other = group.folder.path().join("other");
     let said = refused(&other, &[&group.nodes[0].address]);
     assert!(said.contains(&group.nodes[0].address) && said.contains("in use"), "{said}");
+    assert!(!other.exists(), "a node that never was leaves no folder");
+    // One that was there before stays, as empty as it was.
+    fs::create_dir(&other).expect("made");
+    refused(&other, &[&group.nodes[0].address]);
+    assert_eq!(fs::read_dir(&other).expect("it is there").count(), 0);
 }
 
 #[test]

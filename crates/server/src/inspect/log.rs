@@ -123,8 +123,27 @@ pub fn read_log(
     from: u64,
     upto: u64,
     all_records: bool,
-    mut each: impl FnMut(LogRecord) -> bool,
+    each: impl FnMut(LogRecord) -> bool,
 ) -> Result<(), ServerError> {
+    read_to_end(path, from, upto, all_records, each).map(drop)
+}
+
+/// How far a log was read.
+pub(super) struct End {
+    /// Where the last record begins.
+    pub(super) position: Position,
+    /// The last slot that the log says is decided.
+    pub(super) decided: Slot,
+}
+
+/// As [`read_log`], and says how far that was.
+pub(super) fn read_to_end(
+    path: &Path,
+    from: u64,
+    upto: u64,
+    all_records: bool,
+    mut each: impl FnMut(LogRecord) -> bool,
+) -> Result<End, ServerError> {
     let identity = folder::identity_of(path)?;
     let failed = |source: JournalError| ServerError::Start {
         path: path.to_path_buf(),
@@ -155,11 +174,18 @@ pub fn read_log(
         }
         Ok(())
     };
-    let second: Result<Examined, JournalError> = replica::examine(&disk, &options, &mut show);
-    first_pass.and(second).map(drop).map_err(failed)
+    let mut seen = None;
+    let second: Result<Examined, JournalError> =
+        replica::examine(&disk, &options, |position, record| {
+            seen = Some(position);
+            show(position, record)
+        });
+    let examined = first_pass.and(second).map_err(failed)?;
+    // What is there between the last record and the end of the log is no record.
+    Ok(End { position: seen.unwrap_or(examined.recovery.first), decided })
 }
 
-fn shown(position: Position, record: Record, decided: Slot) -> LogRecord {
+pub(super) fn shown(position: Position, record: Record, decided: Slot) -> LogRecord {
     let body = match record {
         Record::Promise(ballot) => Body::Promise { ballot: ballot.to_string() },
         Record::Accept(slot, entry) => Body::Accept {

@@ -3,10 +3,12 @@
 //! Nothing here changes the folder, so that what is found stays as it was found.
 
 mod audit;
+mod follow;
 mod log;
 mod scratch;
 mod verify;
 
+pub use follow::follow_log;
 pub use log::{Body, EntryBody, LogRecord, MemberShown, MembershipShown, read_log};
 pub use verify::{Finding, Progress, Report, Severity, verify};
 

@@ -86,10 +86,7 @@ pub fn verify(
     watch: &dyn Fn(Progress),
 ) -> Result<Report, ServerError> {
     let mut verifying = Verifying { path, cache_bytes, watch, report: Report::default() };
-    if !path.is_dir() {
-        let source = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");
-        return Err(ServerError::Folder { operation: "read", path: path.into(), source });
-    }
+    folder::check_is_there(path)?;
     let _held = folder::hold_still(path)?;
     let identity = verifying.identity()?;
     verifying.small_files();
