@@ -2,6 +2,7 @@
 
 use super::{Batch, Direction, Engine, EngineError, Row, Rows, Snapshots, View, journal};
 use bytes::Bytes;
+use fjall::config::RestartIntervalPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,11 @@ const KEYSPACE: &str = "store";
 /// Written to see whether there is room, and removed.
 const PROBE_FILE: &str = "probe";
 /// The size of a memtable and what comes with it as a table.
-const PROBE_BYTES: usize = 16 << 20;
+const PROBE_BYTES: usize = 64 << 20;
+
+/// Rows of a block from one key that is written in full to the next: those between are read one by one, which is
+/// what looking up a row costs most.
+const RESTART_INTERVAL: u8 = 4;
 
 /// How much memory and disk the engine may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +36,8 @@ pub struct FjallOptions {
 impl Default for FjallOptions {
     fn default() -> FjallOptions {
         FjallOptions {
-            cache_bytes: 16 << 20,
-            memtable_bytes: 8 << 20,
+            cache_bytes: 64 << 20,
+            memtable_bytes: 32 << 20,
             journal_bytes_max: 128 << 20,
             open_files_max: 256,
         }
@@ -63,6 +68,7 @@ impl FjallEngine {
         let settings = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(options.memtable_bytes)
+                .data_block_restart_interval_policy(RestartIntervalPolicy::all(RESTART_INTERVAL))
                 .manual_journal_persist(false)
         };
         let keyspace = database.keyspace(KEYSPACE, settings).map_err(error)?;
