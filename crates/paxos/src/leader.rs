@@ -223,7 +223,13 @@ impl Paxos {
         let stale_stays = self.config.is_planted(PlantedBug::StaleMembershipStays);
         let unasked = self.config.is_planted(PlantedBug::NewQuorumUnasked);
         let passive = self.membership.policy == Policy::Passive;
-        let base = if passive { self.latest_membership().0 } else { self.membership_slot };
+        let (base, parent) = if passive {
+            let (slot, latest) = self.latest_membership();
+            (slot, Some(latest.ancestor(slot)))
+        } else {
+            (self.membership_slot, None)
+        };
+        let follows = |membership: &Membership| membership.follows(base, parent.as_ref());
         let RoleState::Owning(l) = &mut self.role else { return None };
         let is_barred = !l.undecided_memberships.is_empty() && !no_barrier;
         let is_allowed = passive || unasked || self.membership.has_quorum(|id| l.has_promised(id));
@@ -235,7 +241,7 @@ impl Paxos {
             // Acceptors accept in order, so had this membership been decided, all before it would have
             // been too, its base the last membership among them. It was not, and never will be.
             return Some(match entry.payload {
-                Payload::Membership(membership) if membership.base != base && !stale_stays => {
+                Payload::Membership(membership) if !follows(&membership) && !stale_stays => {
                     Payload::Blank
                 }
                 payload => payload,
@@ -249,7 +255,7 @@ impl Paxos {
             return Some(Payload::Blank);
         }
         // Before the bounds: what is undecided may wait for the very member that is to be dropped.
-        if let Some(membership) = l.change.take_if(|change| change.base == base) {
+        if let Some(membership) = l.change.take_if(|change| follows(change)) {
             return Some(Payload::Membership(membership));
         }
         if is_barred || l.handover.is_some() || l.undecided_bytes > self.config.undecided_bytes_max

@@ -192,6 +192,12 @@ impl Membership {
         lineage
     }
 
+    /// Whether it was made from the membership of slot `base`. Under [`Policy::Passive`] parts that went on apart may each
+    /// have put one into the same slot, so that it must be `parent`, too.
+    pub(crate) fn follows(&self, base: Slot, parent: Option<&Ancestor>) -> bool {
+        self.base == base && (parent.is_none() || self.history.last() == parent)
+    }
+
     /// Marks it as made from `base`, decided at `slot`, by the leader of `ballot`.
     pub(crate) fn descend(
         &mut self,
