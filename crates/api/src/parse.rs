@@ -264,7 +264,7 @@ fn parse_operation(
 }
 
 /// The actions of `["member", action, node]`.
-const MEMBER_ACTIONS: &str = "\"add\", \"remove\", \"promote\" or \"lead\"";
+const MEMBER_ACTIONS: &str = "\"add\", \"remove\", \"promote\", \"lead\" or \"alone\"";
 
 fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
     let action = arguments.text()?;
@@ -277,6 +277,7 @@ fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
         "remove" => MemberChange::Remove { node: required()? },
         "promote" => MemberChange::Promote { node: required()? },
         "lead" => MemberChange::Lead { node },
+        "alone" => MemberChange::Alone { without: required()? },
         other => {
             return Err(bad(format!("member: the action must be {MEMBER_ACTIONS}, got {other:?}")));
         }

@@ -339,6 +339,12 @@ pub enum MemberChange {
         /// Which.
         node: Option<String>,
     },
+    /// `["member", "alone", node]`: the node that is asked, one of two voters, goes on without the other, of which the
+    /// operator vouches that it is gone for good.
+    Alone {
+        /// The one that is gone.
+        without: String,
+    },
 }
 
 impl MemberChange {
@@ -349,6 +355,7 @@ impl MemberChange {
             MemberChange::Remove { node } => ("remove", Some(node)),
             MemberChange::Promote { node } => ("promote", Some(node)),
             MemberChange::Lead { node } => ("lead", node.as_deref()),
+            MemberChange::Alone { without } => ("alone", Some(without)),
         }
     }
 }

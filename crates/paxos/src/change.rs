@@ -18,6 +18,14 @@ impl Paxos {
             self.is_vouched_for = true;
             return;
         }
+        if let Change::GoOnAlone { without } = change {
+            if let Err(reason) = self.go_on_alone(*without)
+                && id != ChangeId(0)
+            {
+                self.outputs.push(Output::ChangeRefused { id, reason });
+            }
+            return;
+        }
         if !self.may_change() {
             return;
         }
@@ -107,6 +115,9 @@ impl Paxos {
         }
         if !self.may_change() {
             return;
+        }
+        if let Some(node) = self.given_up {
+            self.change_by_itself(&Change::Remove { node });
         }
         for node in self.ready_members() {
             self.change_by_itself(&Change::Promote { node });

@@ -136,11 +136,13 @@ pub enum PlantedBug {
     EvictByOpinion,
     /// A leader proposes under a new membership before a quorum of it has promised.
     NewQuorumUnasked,
+    /// A node goes on without another one also where there are more than two voters.
+    AloneOfMany,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 21] = [
+    pub const ALL: [PlantedBug; 22] = [
         PlantedBug::PromiseBeforePersisted,
         PlantedBug::AcceptedBeforePersisted,
         PlantedBug::OwnVoteBeforePersisted,
@@ -162,5 +164,6 @@ impl PlantedBug {
         PlantedBug::InstallForgetsAccepted,
         PlantedBug::EvictByOpinion,
         PlantedBug::NewQuorumUnasked,
+        PlantedBug::AloneOfMany,
     ];
 }

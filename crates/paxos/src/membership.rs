@@ -137,6 +137,14 @@ impl Membership {
         self.members.iter().find(|(_, m)| m.standing == Standing::Away).map(|(id, _)| *id)
     }
 
+    /// Whether these two are all the voters and every quorum holds both, so that each of them holds whatever was decided.
+    pub fn are_all_voters(&self, one: NodeId, other: NodeId) -> bool {
+        self.policy == Policy::Paxos
+            && one != other
+            && self.voters().count() == 2
+            && self.voters().all(|id| id == one || id == other)
+    }
+
     /// The voters that are not away.
     pub fn active(&self) -> impl Iterator<Item = NodeId> + '_ {
         let active = |(id, m): (&NodeId, &Member)| (m.standing == Standing::Voter).then_some(*id);
@@ -238,7 +246,7 @@ impl Membership {
             Change::Allow { node } => next.removed.retain(|removed| removed != node),
             Change::Promote { node } => next.promote(*node, &view)?,
             Change::Evict { node } => next.evict(*node)?,
-            Change::Lead { .. } => {}
+            Change::Lead { .. } | Change::GoOnAlone { .. } => {}
         }
         // Whoever is only taken for alive because this leader is new does not count.
         let follows = |id| view(id).is_following;
@@ -368,6 +376,12 @@ pub enum Change {
         /// Who; none: the voter that is best prepared.
         node: Option<NodeId>,
     },
+    /// Under [`Policy::Paxos`], to one of two voters that has no leader: an operator vouches that the other one is gone
+    /// for good, and will not be told the same of this one. Go on without it.
+    GoOnAlone {
+        /// The one that is gone.
+        without: NodeId,
+    },
 }
 
 /// Why a change is not made.
@@ -387,6 +401,10 @@ pub enum Refusal {
     NotFollowing,
     /// Only a voter may lead.
     NotAVoter,
+    /// Only one of two voters may go on without the other.
+    NotOneOfTwo,
+    /// The node is said to be gone, and was heard just now.
+    StillHeard,
 }
 
 impl fmt::Display for Refusal {
@@ -401,6 +419,10 @@ impl fmt::Display for Refusal {
             Refusal::Removed => "this node was removed from the group",
             Refusal::NotFollowing => "the node is out of reach or has not begun to follow",
             Refusal::NotAVoter => "only a voter may lead",
+            Refusal::NotOneOfTwo => {
+                "only one of exactly two voters, under the policy paxos, may go on without the other"
+            }
+            Refusal::StillHeard => "the node that is said to be gone for good was heard just now",
         })
     }
 }
