@@ -4,7 +4,7 @@ use crate::config::{Config, PlantedBug};
 use crate::election::Canvass;
 use crate::leader::{Leadership, Told};
 use crate::log::LogWindow;
-use crate::membership::{Change, LEVEL_MAX, Membership, Policy, Refusal};
+use crate::membership::{Change, Membership, Policy, Refusal};
 use crate::message::Message;
 use crate::persist::{PersistId, Persistence};
 use crate::reads::Reads;
@@ -573,7 +573,7 @@ impl Paxos {
 
     /// Stops handing out if what comes next is of a level that is not known here.
     fn check_level(&mut self, level: u32) {
-        if level > LEVEL_MAX && self.unsupported.is_none() {
+        if level > self.config.level_max && self.unsupported.is_none() {
             self.unsupported = Some(level);
             self.outputs.push(Output::Unsupported { level });
         }

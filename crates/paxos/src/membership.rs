@@ -246,6 +246,8 @@ impl Membership {
             Change::Allow { node } => next.removed.retain(|removed| removed != node),
             Change::Promote { node } => next.promote(*node, &view)?,
             Change::Evict { node } => next.evict(*node)?,
+            Change::Raise { level } if *level <= self.level => return Err(Refusal::NoSuchLevel),
+            Change::Raise { level } => next.level = *level,
             Change::Lead { .. } | Change::GoOnAlone { .. } => {}
         }
         // Whoever is only taken for alive because this leader is new does not count.
@@ -376,6 +378,12 @@ pub enum Change {
         /// Who; none: the voter that is best prepared.
         node: Option<NodeId>,
     },
+    /// Let the entries that follow be of this feature level. A node that does not know it stops there, so that all
+    /// nodes are to be of a version that does.
+    Raise {
+        /// The level: above that of the group, and known to the leader.
+        level: u32,
+    },
     /// Under [`Policy::Paxos`], to one of two voters that has no leader: an operator vouches that the other one is gone
     /// for good, and will not be told the same of this one. Go on without it.
     GoOnAlone {
@@ -405,6 +413,8 @@ pub enum Refusal {
     NotOneOfTwo,
     /// The node is said to be gone, and was heard just now.
     StillHeard,
+    /// The feature level is not above the group's, or is not known to the leader.
+    NoSuchLevel,
 }
 
 impl fmt::Display for Refusal {
@@ -421,6 +431,9 @@ impl fmt::Display for Refusal {
             Refusal::NotAVoter => "only a voter may lead",
             Refusal::NotOneOfTwo => {
                 "only one of exactly two voters, under the policy paxos, may go on without the other"
+            }
+            Refusal::NoSuchLevel => {
+                "the group is at this feature level already, or its leader does not know it"
             }
             Refusal::StillHeard => "the node that is said to be gone for good was heard just now",
         })

@@ -122,7 +122,7 @@ impl Replica {
                 Change::Allow { node } => !membership.removed.contains(node),
                 Change::Lead { node: Some(node) } => leader == Some(*node),
                 Change::Lead { node: None } => leader.is_some() && leader != wish.leader,
-                Change::Join { .. } | Change::Evict { .. } => true,
+                Change::Join { .. } | Change::Evict { .. } | Change::Raise { .. } => true,
             };
             if is_true {
                 done.push((*token, true));
