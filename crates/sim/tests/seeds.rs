@@ -41,7 +41,8 @@ fn worlds_that_showed_a_bug_keep_every_promise() {
         1012079, // A leader died 9 ms after it had made the other one a voter.
         1101713, // A membership was adopted that descended from another one in the same slot (passive).
         3033060, // A node that parted had cut from its log what it had acknowledged alone: it is in its store.
-        3031730,
+        3031730, // The last reads of a passive group of one came before its log was decided anew.
+        3095114,
     ];
     for seed in seeds {
         if let Err(what) = sim::cli::play(seed, &Variation::default(), false) {
