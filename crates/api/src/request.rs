@@ -339,7 +339,7 @@ pub enum MemberChange {
         /// Which.
         node: Option<String>,
     },
-    /// `["member", "alone", node]`: the node that is asked, one of two voters, goes on without the other, of which the
+    /// `["member", "alone_other_is_gone_for_good", node]`: the node that is asked, one of two voters, goes on without the other, of which the
     /// operator vouches that it is gone for good.
     Alone {
         /// The one that is gone.
@@ -355,7 +355,7 @@ impl MemberChange {
             MemberChange::Remove { node } => ("remove", Some(node)),
             MemberChange::Promote { node } => ("promote", Some(node)),
             MemberChange::Lead { node } => ("lead", node.as_deref()),
-            MemberChange::Alone { without } => ("alone", Some(without)),
+            MemberChange::Alone { without } => ("alone_other_is_gone_for_good", Some(without)),
         }
     }
 }
