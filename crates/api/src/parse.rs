@@ -268,7 +268,8 @@ fn parse_operation(
 }
 
 /// The actions of `["member", action, node]`.
-const MEMBER_ACTIONS: &str = "\"add\", \"remove\", \"promote\" or \"lead\"";
+const MEMBER_ACTIONS: &str =
+    "\"add\", \"remove\", \"promote\", \"lead\" or \"alone_other_is_gone_for_good\"";
 
 fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
     let action = arguments.text()?;
@@ -281,6 +282,8 @@ fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
         "remove" => MemberChange::Remove { node: required()? },
         "promote" => MemberChange::Promote { node: required()? },
         "lead" => MemberChange::Lead { node },
+        // Nobody is to say this by the way.
+        "alone_other_is_gone_for_good" => MemberChange::Alone { without: required()? },
         other => {
             return Err(bad(format!("member: the action must be {MEMBER_ACTIONS}, got {other:?}")));
         }

@@ -345,6 +345,12 @@ pub enum MemberChange {
         /// Which.
         node: Option<String>,
     },
+    /// `["member", "alone_other_is_gone_for_good", node]`: the node that is asked, one of two voters, goes on without the other, of which the
+    /// operator vouches that it is gone for good.
+    Alone {
+        /// The one that is gone.
+        without: String,
+    },
 }
 
 impl MemberChange {
@@ -355,6 +361,7 @@ impl MemberChange {
             MemberChange::Remove { node } => ("remove", Some(node)),
             MemberChange::Promote { node } => ("promote", Some(node)),
             MemberChange::Lead { node } => ("lead", node.as_deref()),
+            MemberChange::Alone { without } => ("alone_other_is_gone_for_good", Some(without)),
         }
     }
 }

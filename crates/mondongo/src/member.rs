@@ -34,6 +34,8 @@ enum Action {
     Promote(Named),
     /// Let a node lead; without a node, whoever is best prepared, other than the present leader
     Lead(Lead),
+    /// Let one of two voters go on without the other one, which is gone for good
+    Alone(Alone),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +65,37 @@ struct Lead {
     node: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[command(after_long_help = ALONE_HELP)]
+struct Alone {
+    /// The voter that is left: this node alone is asked
+    #[arg(value_name = "HOST:PORT")]
+    survivor: String,
+
+    /// The voter that is gone: its id or its address, as "list" shows them
+    #[arg(value_name = "NODE")]
+    without: String,
+
+    /// You vouch that NODE and its data will never come back, and that it was not told to go on alone itself
+    #[arg(long, required = true)]
+    the_other_is_gone_for_good: bool,
+}
+
+const ALONE_HELP: &str = "\
+Of two voters neither can decide anything without the other, so each holds all that was acknowledged.
+If one is gone for good, its disk included, the other one can go on alone and loses nothing. It
+removes the other one from the group by an entry of its log; whatever comes back at that address
+joins as a new node.
+
+Say this to ONE of the two, ever. If both are told, or the data of the one that is gone is started
+elsewhere after it was told the same, there are two groups that both take writes, and nothing
+brings them together again.
+
+It is refused where there are more than two voters, and while the other one is heard.
+
+Example:
+  mondongo member alone localhost:8000 localhost:8001 --the-other-is-gone-for-good";
+
 const MEMBER_HELP: &str = "\
 A change is answered when the group has decided it. A change that could leave the group unable to
 decide is refused: removing the last voter, or so many that those in reach are no majority.
@@ -77,22 +110,29 @@ Examples:
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &MemberArguments) -> ExitCode {
-    let (group, request) = match &arguments.action {
-        Action::List(group) => (group, Request::Members),
+    let (members, request) = match &arguments.action {
+        Action::List(group) => (&group.members, Request::Members),
         Action::Add(Named { group, node }) => {
-            (group, Request::Member(MemberChange::Add { node: node.clone() }))
+            (&group.members, Request::Member(MemberChange::Add { node: node.clone() }))
         }
         Action::Remove(Named { group, node }) => {
-            (group, Request::Member(MemberChange::Remove { node: node.clone() }))
+            (&group.members, Request::Member(MemberChange::Remove { node: node.clone() }))
         }
         Action::Promote(Named { group, node }) => {
-            (group, Request::Member(MemberChange::Promote { node: node.clone() }))
+            (&group.members, Request::Member(MemberChange::Promote { node: node.clone() }))
         }
         Action::Lead(Lead { group, node }) => {
-            (group, Request::Member(MemberChange::Lead { node: node.clone() }))
+            (&group.members, Request::Member(MemberChange::Lead { node: node.clone() }))
+        }
+        Action::Alone(Alone { survivor, without, the_other_is_gone_for_good: _ }) => {
+            (survivor, Request::Member(MemberChange::Alone { without: without.clone() }))
         }
     };
-    let addresses: Vec<&str> = group.members.split(',').collect();
+    let addresses: Vec<&str> = match &arguments.action {
+        // That one alone: another one must not be told the same.
+        Action::Alone(_) => vec![members.as_str()],
+        _ => members.split(',').collect(),
+    };
     match ask_any(&addresses, &request) {
         Ok(members) => {
             let text =

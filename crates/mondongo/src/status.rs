@@ -173,6 +173,11 @@ fn as_table(nodes: &[Asked], leader: Option<&str>, hash: bool) -> String {
     }
     let mut out = if rows.len() > 1 { align(&rows) } else { String::new() };
     out += &unreachable;
+    for node in nodes {
+        if let Some(advice) = node.answer.as_ref().ok().and_then(|a| a.get_str("advice").ok()) {
+            out += &format!("{}: {advice}.\n", node.address);
+        }
+    }
     match leader {
         Some(leader) => out += &format!("The leader is at {leader}.\n"),
         None => out += "No leader is known.\n",

@@ -18,12 +18,21 @@ impl Paxos {
             self.is_vouched_for = true;
             return;
         }
+        if let Change::GoOnAlone { without } = change {
+            if let Err(reason) = self.go_on_alone(*without)
+                && id != ChangeId(0)
+            {
+                self.outputs.push(Output::ChangeRefused { id, reason });
+            }
+            return;
+        }
         if !self.may_change() {
             return;
         }
         let done = match change {
             Change::Lead { node } => self.begin_handover(*node),
             Change::Remove { node } if *node == self.config.node => self.step_aside(),
+            Change::Raise { level } if *level > self.config.level_max => Err(Refusal::NoSuchLevel),
             change => self.change(change),
         };
         if let Err(reason) = done {
@@ -83,7 +92,9 @@ impl Paxos {
 
     /// Proposes `next` in place of `base`, decided or proposed at `slot`, unless it says nothing new.
     fn change_membership(&mut self, slot: Slot, base: &Membership, mut next: Membership) {
-        let is_news = next.members != base.members || next.removed != base.removed;
+        let is_news = next.members != base.members
+            || next.removed != base.removed
+            || next.level != base.level;
         let RoleState::Owning(l) = &self.role else { return };
         let (ballot, own_slot) = (l.ballot, self.first_uncommon(l));
         if is_news && let RoleState::Owning(l) = &mut self.role {
@@ -107,6 +118,9 @@ impl Paxos {
         }
         if !self.may_change() {
             return;
+        }
+        if let Some(node) = self.given_up {
+            self.change_by_itself(&Change::Remove { node });
         }
         for node in self.ready_members() {
             self.change_by_itself(&Change::Promote { node });

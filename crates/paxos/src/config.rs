@@ -1,5 +1,6 @@
 //! How a node is set up.
 
+use crate::membership::LEVEL_MAX;
 use crate::types::NodeId;
 
 /// Settings of one node. Times are in ticks: whatever the driver makes of them (10 ms, usually).
@@ -35,6 +36,8 @@ pub struct Config {
     pub disk_stall_ticks: u64,
     /// How many slots a learner may lag behind to become a voter.
     pub promote_lag_slots: u64,
+    /// The newest feature level that is known here: [`LEVEL_MAX`] in every node that holds data.
+    pub level_max: u32,
     /// A safety line switched off, so that a test can show that it is needed. `None` in every node
     /// that holds data.
     pub planted: Option<PlantedBug>,
@@ -59,6 +62,7 @@ impl Config {
             takeover_ticks: 300,
             disk_stall_ticks: 200,
             promote_lag_slots: 1_000,
+            level_max: LEVEL_MAX,
             planted: None,
         }
     }
@@ -136,11 +140,13 @@ pub enum PlantedBug {
     EvictByOpinion,
     /// A leader proposes under a new membership before a quorum of it has promised.
     NewQuorumUnasked,
+    /// A node goes on without another one also where there are more than two voters.
+    AloneOfMany,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 21] = [
+    pub const ALL: [PlantedBug; 22] = [
         PlantedBug::PromiseBeforePersisted,
         PlantedBug::AcceptedBeforePersisted,
         PlantedBug::OwnVoteBeforePersisted,
@@ -162,5 +168,6 @@ impl PlantedBug {
         PlantedBug::InstallForgetsAccepted,
         PlantedBug::EvictByOpinion,
         PlantedBug::NewQuorumUnasked,
+        PlantedBug::AloneOfMany,
     ];
 }

@@ -4,12 +4,13 @@ use crate::config::{Config, PlantedBug};
 use crate::election::Canvass;
 use crate::leader::{Leadership, Told};
 use crate::log::LogWindow;
-use crate::membership::{Change, LEVEL_MAX, Membership, Policy, Refusal};
+use crate::membership::{Change, Membership, Policy, Refusal};
 use crate::message::Message;
 use crate::persist::{PersistId, Persistence};
 use crate::reads::Reads;
 use crate::record::{Base, Durable, Record};
 use crate::types::{Ballot, Entry, NodeId, Payload, Slot};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -48,7 +49,7 @@ pub enum Input {
     Read(ReadId),
     /// Please change who takes part. May be dropped; ask again until it shows in the membership. To a follower
     /// that is waited for, under [`Policy::Passive`], [`Change::Lead`] of itself says that all others are gone for
-    /// good: it takes over whatever it cannot know of them.
+    /// good: it takes over whatever it cannot know of them. [`Change::GoOnAlone`] is for this node alone, too.
     Change {
         /// The driver's name for it, for [`Output::ChangeRefused`].
         id: ChangeId,
@@ -258,8 +259,8 @@ pub struct Paxos {
     /// The feature level met that is not known here: nothing is handed out any more.
     pub(crate) unsupported: Option<u32>,
     decided_recorded: Slot,
-    /// Under the passive policy: what is handed out until the decision of a membership is durable. Only that tells
-    /// why some did not hold what stands in front of it.
+    /// What is handed out until the decision of a membership is durable. Under the passive policy only that tells why
+    /// some did not hold what stands in front of it; under the other, that one of two voters went on alone.
     held_back: Option<(PersistId, Slot)>,
     /// Governs the slots after `membership_slot`.
     pub(crate) membership: Membership,
@@ -272,6 +273,10 @@ pub struct Paxos {
     pub(crate) touch: Option<(Ballot, Slot)>,
     /// Under the passive policy: an operator has said that nobody else holds anything newer.
     pub(crate) is_vouched_for: bool,
+    /// Under the paxos policy: the only other voter, of which an operator has said that it is gone for good.
+    pub(crate) given_up: Option<NodeId>,
+    /// When other members were last heard.
+    pub(crate) heard: BTreeMap<NodeId, u64>,
     /// Under the passive policy: this node went on apart from a group that it has met since.
     pub(crate) has_diverged: bool,
     /// Whether the owner of `promised` was heard since it was promised.
@@ -322,6 +327,8 @@ impl Paxos {
             in_touch: false,
             touch: None,
             is_vouched_for: false,
+            given_up: None,
+            heard: BTreeMap::new(),
             has_diverged: false,
             leader_known: false,
             leader_heard_tick: 0,
@@ -475,6 +482,7 @@ impl Paxos {
         if from == self.config.node {
             return;
         }
+        self.note_heard(from);
         match message {
             Message::Canvass { ballot, membership } => self.on_canvass(from, ballot, membership),
             Message::CanvassReply { ballot, granted, promised } => {
@@ -528,6 +536,9 @@ impl Paxos {
                 let membership = membership.clone();
                 if membership.policy == Policy::Passive {
                     self.hold_back(membership.own_slot);
+                } else if self.given_up.is_some() {
+                    // Decided by this node alone; after a crash only this record tells that it was.
+                    self.hold_back(self.decided);
                 }
                 self.govern(self.decided, membership);
             }
@@ -548,6 +559,9 @@ impl Paxos {
     fn govern(&mut self, slot: Slot, membership: Membership) {
         let was_member = self.membership.members.contains_key(&self.config.node);
         (self.membership, self.membership_slot) = (membership, slot);
+        self.given_up = None;
+        let members = &self.membership.members;
+        self.heard.retain(|node, _| members.contains_key(node));
         self.on_membership();
         self.reads.on_membership();
         if was_member && !self.membership.members.contains_key(&self.config.node) {
@@ -559,7 +573,7 @@ impl Paxos {
 
     /// Stops handing out if what comes next is of a level that is not known here.
     fn check_level(&mut self, level: u32) {
-        if level > LEVEL_MAX && self.unsupported.is_none() {
+        if level > self.config.level_max && self.unsupported.is_none() {
             self.unsupported = Some(level);
             self.outputs.push(Output::Unsupported { level });
         }

@@ -194,7 +194,7 @@ impl Paxos {
     fn is_wanted(&self, canvass: &Canvass) -> bool {
         let granted = |id| canvass.granted.contains(&id);
         match self.membership.policy {
-            Policy::Paxos => self.membership.has_quorum(granted),
+            Policy::Paxos => self.has_quorum(granted),
             Policy::Passive => {
                 let patience = self.config.election_ticks_min - self.config.heartbeat_ticks;
                 let is_patient = self.now >= canvass.asked_tick + u64::from(patience);

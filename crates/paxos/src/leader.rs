@@ -223,10 +223,19 @@ impl Paxos {
         let stale_stays = self.config.is_planted(PlantedBug::StaleMembershipStays);
         let unasked = self.config.is_planted(PlantedBug::NewQuorumUnasked);
         let passive = self.membership.policy == Policy::Passive;
-        let base = if passive { self.latest_membership().0 } else { self.membership_slot };
+        let (base, parent) = if passive {
+            let (slot, latest) = self.latest_membership();
+            (slot, Some(latest.ancestor(slot)))
+        } else {
+            (self.membership_slot, None)
+        };
+        let follows = |membership: &Membership| membership.follows(base, parent.as_ref());
+        let given_up = self.given_up;
         let RoleState::Owning(l) = &mut self.role else { return None };
         let is_barred = !l.undecided_memberships.is_empty() && !no_barrier;
-        let is_allowed = passive || unasked || self.membership.has_quorum(|id| l.has_promised(id));
+        let is_allowed = passive
+            || unasked
+            || self.membership.has_quorum(|id| given_up == Some(id) || l.has_promised(id));
         if !is_allowed || (is_barred && !passive) {
             return None;
         }
@@ -235,7 +244,7 @@ impl Paxos {
             // Acceptors accept in order, so had this membership been decided, all before it would have
             // been too, its base the last membership among them. It was not, and never will be.
             return Some(match entry.payload {
-                Payload::Membership(membership) if membership.base != base && !stale_stays => {
+                Payload::Membership(membership) if !follows(&membership) && !stale_stays => {
                     Payload::Blank
                 }
                 payload => payload,
@@ -249,9 +258,11 @@ impl Paxos {
             return Some(Payload::Blank);
         }
         // Before the bounds: what is undecided may wait for the very member that is to be dropped.
-        if let Some(membership) = l.change.take_if(|change| change.base == base) {
+        if let Some(membership) = l.change.take_if(|change| follows(change)) {
             return Some(Payload::Membership(membership));
         }
+        // Who goes on alone answers nobody before the log says that it does.
+        let is_barred = is_barred || given_up.is_some();
         if is_barred || l.handover.is_some() || l.undecided_bytes > self.config.undecided_bytes_max
         {
             return None;
@@ -326,7 +337,7 @@ impl Paxos {
             if without_dropped && self.is_dropped(*node) {
                 continue;
             }
-            if *node == self.config.node {
+            if *node == self.config.node || self.given_up == Some(*node) {
                 held.push(own);
                 continue;
             }
@@ -489,7 +500,7 @@ impl Paxos {
     /// Whether a quorum has answered this probe or a later one.
     pub(crate) fn is_probe_confirmed(&self, probe: u64) -> bool {
         let RoleState::Owning(l) = &self.role else { return false };
-        self.membership.has_quorum(|id| {
+        self.has_quorum(|id| {
             id == self.config.node || l.peers.get(&id).is_some_and(|peer| peer.probe >= probe)
         })
     }
@@ -501,7 +512,7 @@ impl Paxos {
             return true;
         }
         let patience = u64::from(self.config.election_ticks_max);
-        self.membership.has_quorum(|id| {
+        self.has_quorum(|id| {
             id == self.config.node
                 || l.peers.get(&id).is_some_and(|p| self.now - p.heard_tick <= patience)
         })

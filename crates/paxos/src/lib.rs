@@ -4,6 +4,7 @@
 extern crate alloc;
 
 mod acceptor;
+mod alone;
 mod change;
 pub mod codec;
 mod config;

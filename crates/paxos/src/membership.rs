@@ -137,6 +137,14 @@ impl Membership {
         self.members.iter().find(|(_, m)| m.standing == Standing::Away).map(|(id, _)| *id)
     }
 
+    /// Whether these two are all the voters and every quorum holds both, so that each of them holds whatever was decided.
+    pub fn are_all_voters(&self, one: NodeId, other: NodeId) -> bool {
+        self.policy == Policy::Paxos
+            && one != other
+            && self.voters().count() == 2
+            && self.voters().all(|id| id == one || id == other)
+    }
+
     /// The voters that are not away.
     pub fn active(&self) -> impl Iterator<Item = NodeId> + '_ {
         let active = |(id, m): (&NodeId, &Member)| (m.standing == Standing::Voter).then_some(*id);
@@ -192,6 +200,12 @@ impl Membership {
         lineage
     }
 
+    /// Whether it was made from the membership of slot `base`. Under [`Policy::Passive`] parts that went on apart may each
+    /// have put one into the same slot, so that it must be `parent`, too.
+    pub(crate) fn follows(&self, base: Slot, parent: Option<&Ancestor>) -> bool {
+        self.base == base && (parent.is_none() || self.history.last() == parent)
+    }
+
     /// Marks it as made from `base`, decided at `slot`, by the leader of `ballot`.
     pub(crate) fn descend(
         &mut self,
@@ -232,7 +246,9 @@ impl Membership {
             Change::Allow { node } => next.removed.retain(|removed| removed != node),
             Change::Promote { node } => next.promote(*node, &view)?,
             Change::Evict { node } => next.evict(*node)?,
-            Change::Lead { .. } => {}
+            Change::Raise { level } if *level <= self.level => return Err(Refusal::NoSuchLevel),
+            Change::Raise { level } => next.level = *level,
+            Change::Lead { .. } | Change::GoOnAlone { .. } => {}
         }
         // Whoever is only taken for alive because this leader is new does not count.
         let follows = |id| view(id).is_following;
@@ -362,6 +378,18 @@ pub enum Change {
         /// Who; none: the voter that is best prepared.
         node: Option<NodeId>,
     },
+    /// Let the entries that follow be of this feature level. A node that does not know it stops there, so that all
+    /// nodes are to be of a version that does.
+    Raise {
+        /// The level: above that of the group, and known to the leader.
+        level: u32,
+    },
+    /// Under [`Policy::Paxos`], to one of two voters that has no leader: an operator vouches that the other one is gone
+    /// for good, and will not be told the same of this one. Go on without it.
+    GoOnAlone {
+        /// The one that is gone.
+        without: NodeId,
+    },
 }
 
 /// Why a change is not made.
@@ -381,6 +409,12 @@ pub enum Refusal {
     NotFollowing,
     /// Only a voter may lead.
     NotAVoter,
+    /// Only one of two voters may go on without the other.
+    NotOneOfTwo,
+    /// The node is said to be gone, and was heard just now.
+    StillHeard,
+    /// The feature level is not above the group's, or is not known to the leader.
+    NoSuchLevel,
 }
 
 impl fmt::Display for Refusal {
@@ -395,6 +429,13 @@ impl fmt::Display for Refusal {
             Refusal::Removed => "this node was removed from the group",
             Refusal::NotFollowing => "the node is out of reach or has not begun to follow",
             Refusal::NotAVoter => "only a voter may lead",
+            Refusal::NotOneOfTwo => {
+                "only one of exactly two voters, under the policy paxos, may go on without the other"
+            }
+            Refusal::NoSuchLevel => {
+                "the group is at this feature level already, or its leader does not know it"
+            }
+            Refusal::StillHeard => "the node that is said to be gone for good was heard just now",
         })
     }
 }

@@ -441,3 +441,41 @@ fn a_read_that_waits_while_the_membership_changes_asks_again() {
     group.run_all(10);
     assert_eq!(group.node(1).ready.len(), 1);
 }
+
+/// A level that only tests know: raised by a decided entry, from which on a node of the version before applies nothing.
+#[test]
+fn a_raised_feature_level_stops_who_does_not_know_it() {
+    let newer = paxos::LEVEL_MAX + 1;
+    let mut group = Group::with(3, |config| {
+        if config.node != id(3) {
+            config.level_max = newer;
+        }
+    });
+    group.elect(1);
+    group.propose(1, 1, "before");
+    group.run_all(5);
+    group.change(1, Change::Raise { level: newer + 1 });
+    group.change(1, Change::Raise { level: paxos::LEVEL_MAX });
+    assert_eq!(group.node(1).changes_refused, [Refusal::NoSuchLevel, Refusal::NoSuchLevel]);
+    group.change(1, Change::Raise { level: newer });
+    group.run_all(5);
+    group.propose(1, 2, "of the new level");
+    group.run_all(5);
+    for n in 1..=2 {
+        assert_eq!(group.node(n).core.membership().1.level, newer);
+        assert_eq!(group.commands(n), ["before", "of the new level"]);
+        assert_eq!(group.node(n).unsupported, None);
+    }
+    assert_eq!(group.commands(3), ["before"]);
+    assert_eq!(group.node(3).unsupported, Some(newer));
+    // Of the two that know it one leads, never the third.
+    group.crash(1, 0);
+    group.run_all(200);
+    assert!(!group.leaders().contains(&3));
+    // Once it is of a version that knows the level it goes on where it stopped.
+    group.node_mut(3).config.level_max = newer;
+    group.restart(3);
+    group.run_all(200);
+    assert_eq!(group.leaders().len(), 1);
+    assert!(group.agrees());
+}

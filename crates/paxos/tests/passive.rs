@@ -3,7 +3,9 @@
 mod group;
 
 use group::{Group, id};
-use paxos::{Change, Config, Input, Message, NodeId, Policy, Slot, Standing};
+use paxos::{
+    Ballot, Change, Config, Entry, Input, Message, NodeId, Payload, Policy, Slot, Standing,
+};
 
 fn settings(config: &mut Config) {
     config.evict_ticks = Some(60);
@@ -318,4 +320,57 @@ fn a_lagging_member_learns_what_was_decided_without_the_dropped_only_with_the_re
     let (slot, _) = group.node(3).core.membership();
     assert!(slot > Slot(1), "it holds the membership that dropped node 2");
     assert_eq!(group.commands(3), ["without 2"]);
+}
+
+/// Simulated world 3033060: two parts had each dropped the other in the same slot. A node that knew one of the two
+/// memberships to be decided found, at a follower, one that descended from the other, adopted it for the number of its
+/// slot, and so dropped itself.
+#[test]
+fn a_membership_of_another_descent_is_not_adopted() {
+    let mut group = passive(3);
+    group.crash(3, 0);
+    group.run_all(100);
+    assert_eq!(standing(&group, 2, 3), Some(Standing::Away));
+    let (slot, known) = group.node(2).core.membership();
+    let (slot, known) = (slot, known.clone());
+    group.crash(1, 0);
+    group.wire.clear();
+    // What 3 accepted in another part: something else in that slot, and a membership made from it.
+    let foreign = Ballot { round: 40, node: id(3) };
+    let mut theirs = known.clone();
+    theirs.base = slot;
+    theirs.origin = foreign;
+    theirs.history.push(paxos::Ancestor { slot, ballot: foreign, own_slot: slot });
+    theirs.members.get_mut(&id(2)).expect("a member").standing = Standing::Away;
+    theirs.members.get_mut(&id(3)).expect("a member").standing = Standing::Voter;
+    let entry = Entry { ballot: foreign, payload: Payload::Membership(theirs.clone()) };
+    for _ in 0..400 {
+        group.tick(2);
+        while let Some((_, to, message)) = group.wire.pop_front() {
+            if to != id(3) {
+                continue;
+            }
+            let answer = match message {
+                Message::Canvass { ballot, .. } => {
+                    Message::CanvassReply { ballot, granted: true, promised: foreign }
+                }
+                Message::Prepare { ballot, from } => Message::Promise {
+                    ballot,
+                    from,
+                    decided: Slot(1),
+                    last: slot.next(),
+                    lineage: vec![known.history[0]],
+                    entries: vec![entry.clone()],
+                },
+                _ => continue,
+            };
+            group.step(2, Input::Message { from: id(3), message: answer });
+        }
+        if group.leaders() == [2] && group.node(2).core.entry(slot.next()).is_some() {
+            break;
+        }
+    }
+    assert_eq!(group.leaders(), [2]);
+    let proposed = group.node(2).core.entry(slot.next()).map(|entry| entry.payload.clone());
+    assert_eq!(proposed, Some(Payload::Blank));
 }

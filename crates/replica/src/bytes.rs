@@ -29,7 +29,10 @@ pub fn encode_peer_message(message: &PeerMessage, out: &mut Vec<u8>) {
                 Change::Allow { node } => (2, Some(*node)),
                 Change::Promote { node } => (3, Some(*node)),
                 Change::Lead { node } => (4, *node),
-                Change::Join { .. } | Change::Evict { .. } => {
+                Change::Join { .. }
+                | Change::Evict { .. }
+                | Change::GoOnAlone { .. }
+                | Change::Raise { .. } => {
                     unreachable!("these are not asked for so")
                 }
             };
@@ -55,7 +58,7 @@ pub fn encode_peer_message(message: &PeerMessage, out: &mut Vec<u8>) {
 }
 
 /// The refusals, in the order of their numbers on the wire.
-const REFUSALS: [Refusal; 7] = [
+const REFUSALS: [Refusal; 10] = [
     Refusal::Unknown,
     Refusal::LastVoter,
     Refusal::UnsafeQuorum,
@@ -63,6 +66,9 @@ const REFUSALS: [Refusal; 7] = [
     Refusal::Removed,
     Refusal::NotFollowing,
     Refusal::NotAVoter,
+    Refusal::NotOneOfTwo,
+    Refusal::StillHeard,
+    Refusal::NoSuchLevel,
 ];
 
 /// Reads a message that takes all of `bytes`; commands share their memory.

@@ -66,6 +66,9 @@ impl Replica {
             MemberChange::Add { node } => Change::Allow { node: self.removed_node(node)? },
             MemberChange::Remove { node } => Change::Remove { node: self.member_named(node)? },
             MemberChange::Promote { node } => Change::Promote { node: self.member_named(node)? },
+            MemberChange::Alone { without } => {
+                Change::GoOnAlone { without: self.member_named(without)? }
+            }
             MemberChange::Lead { node: None } => Change::Lead { node: None },
             MemberChange::Lead { node: Some(node) } => {
                 Change::Lead { node: Some(self.member_named(node)?) }
@@ -112,12 +115,14 @@ impl Replica {
         let mut due = Vec::new();
         for (token, wish) in &mut self.changes.wishes {
             let is_true = match &wish.change {
-                Change::Remove { node } => !membership.members.contains_key(node),
+                Change::Remove { node } | Change::GoOnAlone { without: node } => {
+                    !membership.members.contains_key(node)
+                }
                 Change::Promote { node } => membership.standing(*node) == Some(Standing::Voter),
                 Change::Allow { node } => !membership.removed.contains(node),
                 Change::Lead { node: Some(node) } => leader == Some(*node),
                 Change::Lead { node: None } => leader.is_some() && leader != wish.leader,
-                Change::Join { .. } | Change::Evict { .. } => true,
+                Change::Join { .. } | Change::Evict { .. } | Change::Raise { .. } => true,
             };
             if is_true {
                 done.push((*token, true));
@@ -143,6 +148,10 @@ impl Replica {
     }
 
     fn tell_change(&mut self, token: u64, change: Change) {
+        if matches!(change, Change::GoOnAlone { .. }) {
+            // It is this node that was vouched for (`docs/design/damage.md`).
+            return self.on_change(self.paxos.node(), token, change);
+        }
         match self.paxos.leader() {
             Some(leader) if leader == self.paxos.node() => {
                 self.on_change(leader, token, change);

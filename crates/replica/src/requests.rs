@@ -50,8 +50,10 @@ impl Replica {
         // Who watches is to go on where something may happen.
         let is_watch = matches!(call.request, Request::Watch(_));
         let local = !is_write && !is_watch && self.reads_locally(call);
-        let is_vouched =
-            matches!(&call.request, Request::Member(MemberChange::Lead { node: Some(_) }));
+        let is_vouched = matches!(
+            &call.request,
+            Request::Member(MemberChange::Lead { node: Some(_) } | MemberChange::Alone { .. })
+        );
         if self.is_down() && !local && !is_vouched {
             return Err(error_down());
         }
@@ -90,7 +92,7 @@ impl Replica {
     }
 
     /// No leader has been known for a while.
-    fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.leader.is_none() && self.now >= self.leaderless_since + self.config.down_ticks
     }
 

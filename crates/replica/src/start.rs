@@ -2,7 +2,8 @@
 
 use crate::journal::{Journal, JournalError, Recovered};
 use crate::node::Effect;
-use paxos::{Durable, LEVEL_MAX, Slot};
+use paxos::codec::decode_membership;
+use paxos::{Durable, Entry, LEVEL_MAX, Payload, Slot};
 use store::{Engine, Store};
 use wal::Disk;
 
@@ -76,6 +77,8 @@ pub struct Started {
 /// Replays into `store` what the log knows to be decided beyond it, and gathers what the core restarts
 /// from.
 ///
+/// Nothing behind a membership of a feature level that is not known here is replayed: what it means is not known.
+///
 /// # Errors
 /// [`StartError`]; nothing is lost by it.
 pub fn start<D: Disk, E: Engine>(
@@ -90,10 +93,16 @@ pub fn start<D: Disk, E: Engine>(
     if applied < recovered.floor {
         return Err(StartError::StoreBehindLog { applied, floor: recovered.floor });
     }
+    // An earlier start may have stopped at the very membership.
+    let group = store.group().and_then(|(_, bytes)| decode_membership(bytes).ok());
+    check_level(group.map_or(0, |membership| membership.level))?;
     let decided = recovered.decided.max(applied);
     let mut next = applied.next();
     while next <= decided {
-        let entries = journal.entries(next, decided, REPLAY_BYTES)?;
+        let mut entries = journal.entries(next, decided, REPLAY_BYTES)?;
+        let unknown = entries.iter().position(|entry| level_of(entry) > LEVEL_MAX);
+        let level = unknown.map(|place| level_of(&entries[place]));
+        entries.truncate(unknown.map_or(entries.len(), |place| place + 1));
         let count = entries.len() as u64;
         let effects: Vec<Effect> = entries.into_iter().map(|e| Effect::of(e.payload)).collect();
         let with_slots = effects.iter().zip(next.0..);
@@ -101,11 +110,24 @@ pub fn start<D: Disk, E: Engine>(
             with_slots.map(|(effect, slot)| effect.entry(Slot(slot))).collect();
         store.apply(&batch)?;
         next = Slot(next.0 + count);
+        check_level(level.unwrap_or_default())?;
     }
     let durable = journal.durable(recovered.promised, decided)?;
-    let level = durable.membership.1.level;
+    check_level(durable.membership.1.level)?;
+    Ok(Started { durable, replayed: decided.0 - applied.0 })
+}
+
+fn check_level(level: u32) -> Result<(), StartError> {
     if level > LEVEL_MAX {
         return Err(StartError::Unsupported { level, known: LEVEL_MAX });
     }
-    Ok(Started { durable, replayed: decided.0 - applied.0 })
+    Ok(())
+}
+
+/// The feature level of what follows an entry, if it sets one.
+fn level_of(entry: &Entry) -> u32 {
+    match &entry.payload {
+        Payload::Membership(membership) => membership.level,
+        Payload::Blank | Payload::Command(_) => 0,
+    }
 }

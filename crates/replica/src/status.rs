@@ -15,7 +15,7 @@ impl Replica {
             Role::Follower => "follower",
             Role::Learner => "learner",
         };
-        doc! {
+        let mut document = doc! {
             "node": self.paxos.node().to_string(),
             "address": self.config.address.as_str(),
             "cluster": self.config.cluster.as_str(),
@@ -31,7 +31,28 @@ impl Replica {
             "pending_reads": number(self.pending_reads() as u64),
             "away": self.away_list(),
             "members": self.members_list(),
+        };
+        if let Some(advice) = self.advice() {
+            document.insert("advice", advice);
         }
+        document
+    }
+
+    /// What an operator can do where the group cannot help itself: one of two voters waits for the other
+    /// (`docs/design/damage.md`).
+    fn advice(&self) -> Option<String> {
+        let me = self.paxos.node();
+        let (_, membership) = self.paxos.membership();
+        let other = membership.voters().find(|id| *id != me)?;
+        if !self.is_down() || !membership.are_all_voters(me, other) {
+            return None;
+        }
+        let (own, address) = (&self.config.address, self.address_of(other)?);
+        Some(format!(
+            "this node is one of two voters, and needs the other one, {other} at {address}, to decide anything. Start that \
+             one. Only if it is gone for good, its data included, let this one go on alone: mondongo member alone {own} \
+             {other} --the-other-is-gone-for-good. Never say that to both"
+        ))
     }
 
     /// The answer to `["members"]`: a list of documents. Lags are known at the leader only.

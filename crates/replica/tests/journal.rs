@@ -228,3 +228,37 @@ fn a_crash_between_the_steps_of_a_cut_loses_nothing() {
     }
     assert!(crashes >= 16, "a cut has several steps; {crashes} crashes");
 }
+
+/// The log may know entries to be decided that this version must not apply: they are not replayed at a start.
+#[test]
+fn nothing_behind_an_unknown_feature_level_is_replayed() {
+    let disk = MemoryDisk::new();
+    let (mut journal, _) = open(&disk).expect("an empty folder becomes a log");
+    journal.found(BALLOT, membership(1)).expect("room");
+    let blank = || Entry { ballot: BALLOT, payload: Payload::Blank };
+    let level = paxos::LEVEL_MAX + 1;
+    let raised = Membership { base: Slot(1), level, ..membership(1) };
+    let raised = Entry { ballot: BALLOT, payload: Payload::Membership(raised) };
+    let records = [
+        Record::Accept(Slot(2), blank()),
+        Record::Accept(Slot(3), blank()),
+        Record::Accept(Slot(4), raised),
+        Record::Accept(Slot(5), blank()),
+        Record::Accept(Slot(6), blank()),
+        Record::Decided(Slot(6)),
+    ];
+    journal.append(&records).expect("room");
+    journal.flush().expect("a healthy disk");
+    drop(journal);
+    let (journal, recovered) = open(&disk).expect("a whole log");
+    assert_eq!(recovered.decided, Slot(6));
+    let engine = store::MemoryDisk::new().engine();
+    let mut store = store::Store::open(engine).expect("an empty store");
+    for _ in 0..2 {
+        let error = replica::start(&journal, &recovered, &mut store).expect_err("of a later level");
+        let text = error.to_string();
+        assert!(text.contains(&format!("feature level {level}")), "{text}");
+        assert!(text.contains("start a newer version") && !error.is_damage(), "{text}");
+        assert_eq!(store.applied_slot(), 4, "up to the membership, and no further");
+    }
+}

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const COMPLAINT_WAIT: Duration = Duration::from_secs(3);
 /// Between two looks for another member to join through, while joining.
 const SEED_WAIT: Duration = Duration::from_secs(2);
+/// How long a group that can be reached may take to let this node in before that is told, and between two such words.
+const ENTRY_WAIT: Duration = Duration::from_secs(10);
 
 /// Who asks, and at which addresses.
 pub(crate) struct Asking {
@@ -104,13 +106,23 @@ impl Asking {
         must_join: bool,
         mut is_member: watch::Receiver<bool>,
     ) {
+        let mut complain_at = Instant::now() + ENTRY_WAIT;
         while !(must_join && *is_member.borrow()) {
             match self.round().await {
                 Ok(Round::Reached(_, greeting)) if greeting.cluster == identity.cluster => {
                     let Greeting { node, address, .. } = greeting;
-                    inbox.put(|mail| mail.news.push(PeerNews::Seed { node, address }));
+                    let seed = address.clone();
+                    inbox.put(|mail| mail.news.push(PeerNews::Seed { node, address: seed }));
                     if !must_join {
                         return;
+                    }
+                    if Instant::now() >= complain_at {
+                        complain_at = Instant::now() + ENTRY_WAIT;
+                        tracing::warn!(
+                            member = address,
+                            "the group has not let this node in yet: it may have no leader; what to do says \
+                             \"mondongo status {address}\""
+                        );
                     }
                 }
                 Ok(Round::Reached(address, _)) => {

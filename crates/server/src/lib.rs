@@ -34,6 +34,7 @@ mod diverged;
 mod error;
 mod faults;
 pub mod folder;
+mod importing;
 mod inbox;
 pub mod inspect;
 mod join;

@@ -236,6 +236,15 @@ impl Worker {
     fn leave_group(&mut self, from: Slot) -> Result<(), JournalError> {
         let first = from.max(self.thread.journal.floor().next());
         let last = self.thread.journal.last();
+        if first > from {
+            let upto = first.previous();
+            tracing::error!(
+                %from,
+                %upto,
+                "entries that are not in the group's log were cut from this node's: what they did is in its store, \
+                 which is kept aside, and not in the file of entries"
+            );
+        }
         let mut slot = first;
         while slot <= last {
             let entries = self.thread.journal.entries(slot, last, FILE_CHUNK_BYTES)?;

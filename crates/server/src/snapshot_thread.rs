@@ -4,6 +4,7 @@
 //! Its queue is bounded: each other node has one question under way, and this node asks for one chunk at a time.
 
 use crate::error::ServerError;
+use crate::importing::{Importing, io_fatal};
 use crate::inbox::{Alarm, Inbox};
 use crate::queue::{Queue, Taken};
 use crate::readers::SharedReader;
@@ -15,9 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use store::{
-    Cursor, Fatal, FjallEngine, FjallOptions, FjallView, Import, ImportError, Snapshot, Store,
-};
+use store::{Cursor, Fatal, FjallEngine, FjallOptions, FjallView, ImportError, Snapshot, Store};
 
 /// Most views kept at a time; the oldest goes first.
 const VIEWS_MAX: usize = 4;
@@ -59,7 +58,12 @@ impl SnapshotThread {
         let start = || {
             let _alarm = Alarm { inbox: Arc::clone(&self.inbox), part: "snapshot" };
             let (inbox, path) = (Arc::clone(&self.inbox), self.path.clone());
-            let mut worker = Worker { thread: self, views: BTreeMap::new(), import: None };
+            let mut worker = Worker {
+                thread: self,
+                views: BTreeMap::new(),
+                ahead: BTreeMap::new(),
+                import: None,
+            };
             if let Err(source) = worker.run() {
                 inbox.fail(ServerError::Store { path, source });
             }
@@ -73,7 +77,17 @@ struct Worker {
     thread: SnapshotThread,
     /// Views for others, by applied slot.
     views: BTreeMap<Slot, Snapshot<FjallView>>,
-    import: Option<(PathBuf, Import<FjallEngine>)>,
+    /// For each view at most one chunk that will probably be asked for next.
+    ahead: BTreeMap<Slot, Ahead>,
+    import: Option<Importing>,
+}
+
+/// A chunk that was read before it was asked for.
+struct Ahead {
+    cursor: Cursor,
+    bytes_max: usize,
+    chunk: Bytes,
+    next: Option<Cursor>,
 }
 
 impl Worker {
@@ -84,7 +98,9 @@ impl Worker {
                     SnapshotJob::Read { to, slot, cursor, bytes_max } => {
                         self.read(to, slot, &cursor, bytes_max)?;
                     }
-                    SnapshotJob::Drop { slot } => drop(self.views.remove(&slot)),
+                    SnapshotJob::Drop { slot } => {
+                        drop((self.views.remove(&slot), self.ahead.remove(&slot)));
+                    }
                     SnapshotJob::Begin => self.begin(),
                     SnapshotJob::Import { chunk } => self.import(&chunk),
                     SnapshotJob::Finish => self.finish(),
@@ -102,26 +118,34 @@ impl Worker {
         bytes_max: usize,
     ) -> Result<(), Fatal> {
         // A view that is gone, or a place that makes no sense: from the start of a new one.
-        let known = self.views.get(&slot).zip(Cursor::decode(cursor).ok());
-        let chunk = match known {
-            Some((view, cursor)) => view.chunk(&cursor, bytes_max)?,
+        let cursor = Cursor::decode(cursor).ok().filter(|_| self.views.contains_key(&slot));
+        let (slot, cursor) = match cursor {
+            Some(cursor) => (slot, cursor),
             None => {
                 let view = self.thread.reader.lock().snapshot()?;
-                let chunk = view.chunk(&Cursor::start(), bytes_max)?;
                 let slot = Slot(view.slot());
                 tracing::info!(%slot, %to, "sends a snapshot");
                 self.views.insert(slot, view);
                 if self.views.len() > VIEWS_MAX {
-                    self.views.pop_first();
+                    let first = self.views.pop_first().map(|(slot, _)| slot);
+                    self.ahead.retain(|slot, _| Some(*slot) != first);
                 }
-                return self.give(to, slot, chunk);
+                (slot, Cursor::start())
             }
         };
-        self.give(to, slot, chunk)
-    }
-
-    fn give(&self, to: NodeId, slot: Slot, chunk: Bytes) -> Result<(), Fatal> {
+        let Some(view) = self.views.get(&slot) else { return Ok(()) };
+        let ahead = self.ahead.remove(&slot);
+        let ahead = ahead.filter(|a| a.cursor == cursor && a.bytes_max == bytes_max);
+        let (chunk, next) = match ahead {
+            Some(Ahead { chunk, next, .. }) => (chunk, next),
+            None => view.chunk_and_next(&cursor, bytes_max)?,
+        };
         self.thread.inbox.put(|mail| mail.snapshot_reads.push((to, slot, chunk)));
+        // While that one is on its way.
+        if let Some(cursor) = next {
+            let (chunk, next) = view.chunk_and_next(&cursor, bytes_max)?;
+            self.ahead.insert(slot, Ahead { cursor, bytes_max, chunk, next });
+        }
         Ok(())
     }
 
@@ -136,42 +160,47 @@ impl Worker {
         }
     }
 
-    fn place(&self) -> Result<(PathBuf, Import<FjallEngine>), ImportError> {
+    fn place(&self) -> Result<Importing, ImportError> {
         let place = {
             let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
             stores.begin().map_err(|error| io_fatal(&error))?
         };
         let engine = FjallEngine::open(&place, self.thread.engine_options)?;
-        Ok((place, Import::begin(engine)?))
+        Importing::begin(place, engine)
     }
 
-    fn import(&mut self, chunk: &[u8]) {
-        let imported = match &mut self.import {
-            Some((_, import)) => match import.add(chunk) {
-                Ok(progress) => Imported::Chunk {
-                    slot: Slot(progress.slot.unwrap_or_default()),
-                    cursor: progress.cursor.encode().into(),
-                    is_complete: progress.is_complete,
-                },
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "a chunk of a snapshot is asked for again");
-                    Imported::Again
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a snapshot is begun again");
-                    Imported::Misfit
-                }
+    fn import(&mut self, chunk: &Bytes) {
+        let imported = match self.import.as_mut().map(|import| import.add(chunk)) {
+            Some(Ok(progress)) => Imported::Chunk {
+                slot: Slot(progress.slot.unwrap_or_default()),
+                cursor: progress.cursor.encode().into(),
+                is_complete: progress.is_complete,
             },
+            Some(Err(error)) if error.is_retryable() => {
+                tracing::warn!(%error, "a chunk of a snapshot is asked for again");
+                Imported::Again
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a snapshot is begun again");
+                Imported::Misfit
+            }
             None => Imported::Misfit,
         };
+        // The next one is asked for before this one is written.
         self.thread.inbox.put(|mail| mail.imported.push(imported));
+        if let Some(Err(error)) = self.import.as_mut().map(Importing::write_due) {
+            tracing::error!(%error, "a snapshot cannot be written");
+            // The chunk that comes next will not fit.
+            self.import = None;
+        }
     }
 
     fn finish(&mut self) {
-        let Some((place, import)) = self.import.take() else {
+        let Some(import) = self.import.take() else {
             return self.thread.inbox.put(|mail| mail.imported.push(Imported::Misfit));
         };
         let (rows, bytes) = (import.progress().rows, import.progress().bytes);
+        let place = import.place().to_owned();
         let finished = import.finish().and_then(|store| {
             let mut stores = self.thread.stores.lock().unwrap_or_else(PoisonError::into_inner);
             stores.set_ready(&place).map_err(|error| io_fatal(&error))?;
@@ -191,8 +220,4 @@ impl Worker {
             }
         }
     }
-}
-
-fn io_fatal(error: &std::io::Error) -> ImportError {
-    ImportError::Fatal(Fatal::Engine(store::EngineError::Io(error.to_string())))
 }

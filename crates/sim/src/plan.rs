@@ -177,6 +177,8 @@ pub struct Plan {
     pub has_indexes: bool,
     /// Whether the first two keys are written only together, in batches.
     pub has_batches: bool,
+    /// An operator tells one node, always the same, to go on without another one, which may be gone or not (two voters).
+    pub may_go_alone: bool,
     /// Keys they share.
     pub keys: usize,
     /// Chance that a client asks the node that it asked before.
@@ -305,6 +307,9 @@ impl Plan {
             5..=7 => plan.be_passive(&mut rng),
             _ => {}
         }
+        if matches!(seed % 100, 36 | 86) && plan.story.is_none() && plan.policy == Policy::Paxos {
+            plan.be_pair(&mut rng);
+        }
         plan
     }
 
@@ -337,6 +342,19 @@ impl Plan {
             _ if rng.bool() => self.tell(rng),
             _ => {}
         }
+    }
+
+    /// Two voters, of which one may be lost for good, and an operator who tells the other one to go on alone.
+    fn be_pair(&mut self, rng: &mut Rng) {
+        self.may_go_alone = true;
+        // Of three nobody may go on alone, however often an operator says so.
+        self.founders = one_of(rng, [2, 2, 2, 3]);
+        self.joiners = rng.usize(0..2);
+        self.laggard = None;
+        self.partition_every_us = one_of(rng, [200_000, 500_000]);
+        self.wish_every_us = one_of(rng, [50_000, 150_000, 400_000]);
+        self.chaos_us = rng.u64(2_000_000..6_000_000);
+        self.operations = self.operations.max(40);
     }
 
     /// Makes room for [`Story::ForgottenPromise`]: slow disks.
@@ -590,6 +608,7 @@ impl Plan {
             think_us: if is_dense { 2_000 } else { 50_000 },
             has_indexes: seed % 100 == 4,
             has_batches: false,
+            may_go_alone: false,
             keys: rng.usize(1..4),
             loyalty: one_of(rng, [0.0, 0.5, 0.95]),
             chaos_us: rng.u64(500_000..3_000_000),

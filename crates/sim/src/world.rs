@@ -1,5 +1,6 @@
 //! The event loop of a run.
 
+mod alone;
 mod churn;
 mod clients;
 mod damage;
@@ -171,6 +172,10 @@ struct World {
     written: BTreeSet<String>,
     /// Every value of a key whose write was answered in a group that may part (passive policy).
     acknowledged: BTreeSet<String>,
+    /// A node that parted from its group had cut from its log what the group may not have (passive policy).
+    has_cut_what_parted: bool,
+    /// The one node that operators tell to go on alone.
+    alone: Option<usize>,
     /// The answers of writes, for repeats: client and operation to answer.
     answered: BTreeMap<(usize, u64), Value>,
     agreement: Agreement,
@@ -230,6 +235,8 @@ impl World {
             inserted: BTreeSet::new(),
             written: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
+            has_cut_what_parted: false,
+            alone: None,
             answered: BTreeMap::new(),
             agreement: Agreement::new(plan.may_part),
             phase: Phase::Chaos,

@@ -39,7 +39,10 @@ fn worlds_that_showed_a_bug_keep_every_promise() {
         8763,    // A node that was out asked only the one it had joined through, which was gone.
         1004731, // A node was left alone of its part, which no other knew.
         1012079, // A leader died 9 ms after it had made the other one a voter.
-        1101713,
+        1101713, // A membership was adopted that descended from another one in the same slot (passive).
+        3033060, // A node that parted had cut from its log what it had acknowledged alone: it is in its store.
+        3031730, // The last reads of a passive group of one came before its log was decided anew.
+        3095114,
     ];
     for seed in seeds {
         if let Err(what) = sim::cli::play(seed, &Variation::default(), false) {

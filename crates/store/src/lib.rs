@@ -84,7 +84,10 @@ pub use interest::Interest;
 pub use pages::{PAGES_KEY_BYTES_MAX, Page, PageLimits, PageStart, Pages};
 pub use reader::{Found, Reader};
 pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
-pub use snapshot::{Chunk, Cursor, Import, ImportError, Progress, SNAPSHOT_VERSION, Snapshot};
+pub use snapshot::{
+    Chunk, Cursor, INGEST_BYTES, Import, ImportChecker, ImportEnd, ImportError, ImportRows,
+    ImportWriter, Progress, SNAPSHOT_VERSION, Snapshot,
+};
 pub use store::{ContentHash, Effect, Entry, FORMAT_VERSION, Outcome, Store};
 pub use validate::validate;
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use common::snapshot::{import_all, pull};
 use common::{Dice, apply, apply_slots, insert, run, schema, workload, write};
 use store::{
-    Command, Cursor, Effect, Engine, Entry, Fatal, FjallEngine, FjallOptions, Import, ImportError,
-    MemoryDisk, MemoryEngine, Reader, Store,
+    Command, Cursor, Effect, Engine, Entry, Fatal, FjallEngine, FjallOptions, Import,
+    ImportChecker, ImportError, ImportRows, ImportWriter, MemoryDisk, MemoryEngine, Reader, Store,
 };
 
 const CHUNK_BYTES: usize = 400;
@@ -68,6 +68,43 @@ fn snapshot_equals_log() {
         let reopened = Store::open(fjall(folder.path())).expect("opened");
         assert_same(&store, &reopened);
     }
+}
+
+/// The sender knows the cursor behind each chunk, and the receiver writes later than it checks.
+#[test]
+fn reading_ahead_and_writing_behind_change_nothing() {
+    let log = workload(5, 1500);
+    let mut store = memory();
+    apply_with_groups(&mut store, &log, 1500);
+    // More than the writer is given at a time.
+    for number in 0..2_500_u64 {
+        let value = Value::String("v".repeat(32 << 10));
+        run(&mut store, write(&format!("long-{number}"), value)).expect("written");
+    }
+    let snapshot = store.reader().snapshot().expect("snapshot");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = ImportWriter::begin(fjall(folder.path())).expect("begun");
+    // Written later than checked, as a thread does that waits for its disk.
+    let mut waiting: Option<ImportRows> = None;
+    let mut checker = ImportChecker::new();
+    let (mut next, mut handed_over) = (Some(Cursor::start()), 0);
+    while let Some(cursor) = next {
+        assert_eq!(cursor, checker.progress().cursor);
+        let (chunk, behind) = snapshot.chunk_and_next(&cursor, 1 << 20).expect("chunk");
+        assert_eq!(chunk, snapshot.chunk(&cursor, 1 << 20).expect("the same"));
+        checker.add(&chunk).expect("taken");
+        if let Some(rows) = checker.take_due() {
+            handed_over += 1;
+            if let Some(rows) = waiting.replace(rows) {
+                writer.write(rows).expect("written");
+            }
+        }
+        next = behind;
+    }
+    assert!(handed_over > 1 && checker.progress().is_complete);
+    writer.write(waiting.expect("the last but one")).expect("written");
+    let copy = writer.finish(checker.finish().expect("complete")).expect("a store");
+    assert_same(&store, &copy);
 }
 
 #[test]

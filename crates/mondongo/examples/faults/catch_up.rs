@@ -21,6 +21,16 @@ pub(crate) struct CatchUpArguments {
     /// The size of one value.
     #[arg(long, default_value_t = 16)]
     value_kib: u64,
+    /// Only this way.
+    #[arg(long)]
+    by: Option<Way>,
+}
+
+/// How a follower catches up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Way {
+    Log,
+    Snapshot,
 }
 
 /// How `dead-follower` is run.
@@ -110,17 +120,20 @@ fn kill_follower(group: &mut Group) -> Result<usize> {
     Ok(follower)
 }
 
-/// Measures both ways of catching up, and the disk alone.
+/// Measures both ways of catching up, and the disk alone beside each.
 pub(crate) async fn catch_up(
     arguments: &Arguments,
     folder: &Path,
     how: &CatchUpArguments,
 ) -> Result<()> {
-    let disk = disk_alone(folder, how.mebibytes)?;
-    println!("the disk alone: {disk:.0} MB/s (MiB written in order, then synced)");
-    let ways: [(&str, &[&'static str]); 2] =
-        [("log", &["--log-retain-mib", "1048576"]), ("snapshot", &["--log-retain-mib", "64"])];
-    for (name, also) in ways {
+    let ways: [(Way, &str, &[&'static str]); 2] = [
+        (Way::Log, "log", &["--log-retain-mib", "1048576"]),
+        (Way::Snapshot, "snapshot", &["--log-retain-mib", "64"]),
+    ];
+    for (way, name, also) in ways {
+        if how.by.is_some_and(|by| by != way) {
+            continue;
+        }
         let folder = folder.join(name);
         let mut group = start(arguments, &folder, also)?;
         let follower = kill_follower(&mut group)?;
@@ -132,6 +145,8 @@ pub(crate) async fn catch_up(
         let written = begun.elapsed();
         let leader = group.wait_for_leader()?;
         let target = group.slot(leader, "applied").context("the leader's applied slot")?;
+        // Before and after: what a disk can do changes from minute to minute where others use it, too.
+        let disk_before = disk_alone(&folder, how.mebibytes)?;
         let begun = Instant::now();
         group.restart(follower)?;
         while group.slot(follower, "applied").is_none_or(|slot| slot < target) {
@@ -149,6 +164,11 @@ pub(crate) async fn catch_up(
             took.as_secs_f64(),
             rate(how.mebibytes, took),
             rate(how.mebibytes, written)
+        );
+        let disk_after = disk_alone(&folder, how.mebibytes)?;
+        println!(
+            "the disk alone: {disk_before:.0} MB/s before and {disk_after:.0} MB/s after it (MiB written in \
+             order, then synced)"
         );
         group.same_content()?;
         group.stop()?;

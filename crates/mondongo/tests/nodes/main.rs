@@ -1,5 +1,6 @@
 //! Nodes as real processes: what they serve, what they refuse, and what survives their crashes.
 
+mod alone;
 mod bench;
 mod crashes;
 mod cursors;

@@ -176,7 +176,7 @@ impl Paxos {
     fn try_lead(&mut self) {
         let RoleState::Owning(l) = &self.role else { return };
         let has_promised = |id| l.has_promised(id);
-        if !self.membership.may_elect(has_promised) {
+        if !self.membership.may_elect(|id| self.given_up == Some(id) || has_promised(id)) {
             return;
         }
         let all_there = || l.asked.iter().all(|id| has_promised(*id) || !l.peers.contains_key(id));

@@ -13,6 +13,10 @@ impl World {
     /// An operator wants something.
     pub(super) fn on_wish(&mut self) -> Result<(), String> {
         self.later_fault(self.plan.wish_every_us, Event::Wish);
+        if self.plan.may_go_alone && self.rng.bool() {
+            self.vouch();
+            return Ok(());
+        }
         let victim = self.victim();
         let node = self.nodes[victim].id.to_string();
         let change = match self.rng.u8(..10) {
@@ -40,7 +44,7 @@ impl World {
         }
     }
 
-    fn ask_at(&mut self, node: usize, change: MemberChange) {
+    pub(super) fn ask_at(&mut self, node: usize, change: MemberChange) {
         self.trace.event(self.now_us, format_args!("operator at {node}: {change:?}"));
         let call = Box::new(Call { request: Request::Member(change), options: Options::default() });
         self.after(100, Event::Request { node, client: OPERATOR, number: 0, call });
@@ -57,6 +61,9 @@ impl World {
         }
         if self.plan.policy == Policy::Passive {
             self.mend_alone_by_hand()?;
+        }
+        if self.plan.may_go_alone {
+            self.vouch_again();
         }
         self.after(1_000_000, Event::Sweep);
         let present = |id: NodeId| self.nodes[index_of(id)].id == id;

@@ -46,6 +46,8 @@ impl World {
         }
         self.report.divergences += 1;
         let first = from.max(up.journal.floor().next());
+        // What its log has cut is in its store alone, where later writes may have followed it.
+        self.has_cut_what_parted |= first > from;
         let entries = up.journal.entries(first, up.journal.last(), usize::MAX);
         let entries = entries.map_err(|e| format!("node {node}: {e}"))?;
         for entry in &entries {
@@ -81,9 +83,10 @@ impl World {
     }
 
     /// Every acknowledged write of a key is in the log that all have in the end, where later ones may follow it, or it
-    /// was kept for somebody to look at. Only a log that was not cut can tell.
+    /// was kept for somebody to look at. Only logs that were not cut can tell: that of the group, and those of nodes that parted
+    /// from it.
     pub(super) fn check_acknowledged(&self) -> Result<(), String> {
-        if self.acknowledged.is_empty() {
+        if self.acknowledged.is_empty() || self.has_cut_what_parted {
             return Ok(());
         }
         for (index, node) in self.nodes.iter().enumerate() {

@@ -42,6 +42,13 @@ impl Cursor {
         self.number
     }
 
+    /// The cursor behind the chunk that follows this one: its bytes, and its last key.
+    pub(super) fn next(&self, chunk: &[u8], last_key: &[u8]) -> Cursor {
+        let mut chain = Chain::default();
+        chain.copy_from_slice(&chunk[CHAIN_START..HEADER_BYTES]);
+        Cursor { number: self.number + 1, chain, key: last_key.to_vec() }
+    }
+
     /// The cursor as bytes, at most some 64 KiB, usually less than a hundred.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();

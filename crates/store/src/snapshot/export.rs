@@ -50,7 +50,21 @@ impl<V: View> Snapshot<V> {
     /// # Errors
     /// This node's trouble.
     pub fn chunk(&self, after: &Cursor, bytes_max: usize) -> Result<Bytes, Fatal> {
+        Ok(self.chunk_and_next(after, bytes_max)?.0)
+    }
+
+    /// As [`Snapshot::chunk`], and the cursor behind it unless it is the last, so that a sender can read ahead of what it
+    /// is asked for.
+    ///
+    /// # Errors
+    /// This node's trouble.
+    pub fn chunk_and_next(
+        &self,
+        after: &Cursor,
+        bytes_max: usize,
+    ) -> Result<(Bytes, Option<Cursor>), Fatal> {
         let mut chunk = ChunkWriter::new(bytes_max.min(CHUNK_BYTES_RESERVED_MAX));
+        let mut last = Bytes::new();
         for (from, to) in &self.ranges {
             // The smallest key behind the last one.
             let behind = [&after.key[..], &[0]].concat();
@@ -58,12 +72,15 @@ impl<V: View> Snapshot<V> {
             for row in self.view.range(from, to, Direction::Forward) {
                 let (key, value) = row?;
                 if chunk.rows() > 0 && chunk.length_with(&key, &value) > bytes_max {
-                    return Ok(Bytes::from(chunk.finish(self.slot, after, false)));
+                    let bytes = Bytes::from(chunk.finish(self.slot, after, false));
+                    let next = after.next(&bytes, &last);
+                    return Ok((bytes, Some(next)));
                 }
                 chunk.push(&key, &value);
+                last = key;
             }
         }
-        Ok(Bytes::from(chunk.finish(self.slot, after, true)))
+        Ok((Bytes::from(chunk.finish(self.slot, after, true)), None))
     }
 
     /// Plants a bug, for a test that must notice it.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 /// Rows of chunks are handed to the engine when they take this much: large enough that its syncs do
 /// not count, small enough to be held in memory.
-const INGEST_BYTES: usize = 32 << 20;
+pub const INGEST_BYTES: usize = 32 << 20;
 
 /// Why a chunk, or an import, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +112,8 @@ pub struct Progress {
     pub is_complete: bool,
 }
 
-/// A store being made from the chunks of a snapshot.
+/// A store being made from the chunks of a snapshot: an [`ImportChecker`] and an [`ImportWriter`] in one, for who
+/// does both in one thread.
 ///
 /// Invariants:
 /// 1. From before the first row to after the last the engine holds a mark, and [`Store::open`]
@@ -121,44 +122,99 @@ pub struct Progress {
 /// 3. A chunk is taken as a whole or not at all; a refused one changes nothing.
 /// 4. The keys of all rows rise, so no row comes twice.
 pub struct Import<E: Engine> {
-    engine: E,
-    progress: Progress,
+    checker: ImportChecker,
+    writer: ImportWriter<E>,
+}
+
+impl<E: Engine> Import<E> {
+    /// As [`ImportWriter::begin`].
+    ///
+    /// # Errors
+    /// [`ImportError::NotEmpty`], or this node's trouble.
+    pub fn begin(engine: E) -> Result<Import<E>, ImportError> {
+        let writer = ImportWriter::begin(engine)?;
+        Ok(Import { checker: ImportChecker::new(), writer })
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> &Progress {
+        self.checker.progress()
+    }
+
+    /// Takes the next chunk. The bytes may come from anybody.
+    ///
+    /// # Errors
+    /// As [`ImportChecker::add`] and [`ImportWriter::write`].
+    pub fn add(&mut self, bytes: &[u8]) -> Result<&Progress, ImportError> {
+        self.writer.check_usable()?;
+        self.checker.add(&Bytes::copy_from_slice(bytes))?;
+        if let Some(rows) = self.checker.take_due() {
+            self.writer.write(rows)?;
+        }
+        Ok(self.checker.progress())
+    }
+
+    /// Makes the store durable and opens it.
+    ///
+    /// # Errors
+    /// [`ImportError::Incomplete`] before the last chunk has come; this node's trouble; or rows that
+    /// are no store.
+    pub fn finish(self) -> Result<Store<E>, ImportError> {
+        self.writer.check_usable()?;
+        self.writer.finish(self.checker.finish()?)
+    }
+
+    /// Plants a bug, for a test that must notice it.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: crate::PlantedBug) {
+        self.checker.planted = Some(bug);
+    }
+}
+
+/// Rows that were checked, for an [`ImportWriter`]: as many as it should be given at a time.
+#[derive(Debug)]
+pub struct ImportRows(Vec<Row>);
+
+/// What an import ends with: the last rows, and those that make a store of them all.
+#[derive(Debug)]
+pub struct ImportEnd {
+    rows: ImportRows,
     /// The rows of the META family: they come last.
     meta: Vec<Row>,
-    /// Rows that the engine does not have yet.
+    slot: u64,
+}
+
+/// The half of an import that checks chunks and says which one is next. It writes nothing, so that the next chunk can
+/// be on its way while an [`ImportWriter`] in another thread waits for the disk.
+#[derive(Debug)]
+pub struct ImportChecker {
+    progress: Progress,
+    meta: Vec<Row>,
+    /// Rows that no writer has been given yet.
     pending: Vec<Row>,
     pending_bytes: usize,
-    failed: bool,
     #[cfg(feature = "planted-bugs")]
     planted: Option<crate::PlantedBug>,
 }
 
-impl<E: Engine> Import<E> {
-    /// Begins over an empty engine; what a broken import left is not empty.
-    ///
-    /// # Errors
-    /// [`ImportError::NotEmpty`], or this node's trouble.
-    pub fn begin(mut engine: E) -> Result<Import<E>, ImportError> {
-        if let Some(row) = engine.view().range(&[], &[keys::AFTER], Direction::Forward).next() {
-            row?;
-            return Err(ImportError::NotEmpty);
-        }
-        let mut batch = Batch::default();
-        batch.changes.insert(keys::import(), Some(Bytes::new()));
-        engine.commit(batch)?;
-        engine.persist()?;
+impl Default for ImportChecker {
+    fn default() -> ImportChecker {
+        ImportChecker::new()
+    }
+}
+
+impl ImportChecker {
+    /// Before the first chunk.
+    pub fn new() -> ImportChecker {
         let cursor = Cursor::start();
-        let progress = Progress { cursor, slot: None, rows: 0, bytes: 0, is_complete: false };
-        Ok(Import {
-            engine,
-            progress,
+        ImportChecker {
+            progress: Progress { cursor, slot: None, rows: 0, bytes: 0, is_complete: false },
             meta: Vec::new(),
             pending: Vec::new(),
             pending_bytes: 0,
-            failed: false,
             #[cfg(feature = "planted-bugs")]
             planted: None,
-        })
+        }
     }
 
     /// How far it has come.
@@ -170,54 +226,36 @@ impl<E: Engine> Import<E> {
     ///
     /// # Errors
     /// Why the chunk is refused; the import then stands where it stood, and if the error
-    /// [is retryable](ImportError::is_retryable) it goes on with the chunk at its cursor. After this
-    /// node's own trouble every call fails.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<&Progress, ImportError> {
-        if self.failed {
-            return Err(Fatal::Stopped.into());
-        }
-        let bytes = Bytes::copy_from_slice(bytes);
-        let chunk = Chunk::decode(&bytes)?;
+    /// [is retryable](ImportError::is_retryable) it goes on with the chunk at its cursor.
+    pub fn add(&mut self, bytes: &Bytes) -> Result<&Progress, ImportError> {
+        let chunk = Chunk::decode(bytes)?;
         self.check(&chunk)?;
-        self.take(&bytes, &chunk);
+        self.take(bytes, &chunk);
         self.progress.bytes += bytes.len() as u64;
-        if self.pending_bytes >= INGEST_BYTES {
-            self.ingest()?;
-        }
         Ok(&self.progress)
     }
 
-    /// Makes the store durable and opens it.
+    /// The rows taken so far, once they are many enough to be written: at most [`INGEST_BYTES`] and one chunk.
+    pub fn take_due(&mut self) -> Option<ImportRows> {
+        (self.pending_bytes >= INGEST_BYTES).then(|| self.take_pending())
+    }
+
+    fn take_pending(&mut self) -> ImportRows {
+        self.pending_bytes = 0;
+        ImportRows(std::mem::take(&mut self.pending))
+    }
+
+    /// What the writer needs to finish, after the last chunk.
     ///
     /// # Errors
-    /// [`ImportError::Incomplete`] before the last chunk has come; this node's trouble; or rows that
-    /// are no store.
-    pub fn finish(mut self) -> Result<Store<E>, ImportError> {
-        if self.failed {
-            return Err(Fatal::Stopped.into());
-        }
+    /// [`ImportError::Incomplete`] before the last chunk has come.
+    pub fn finish(mut self) -> Result<ImportEnd, ImportError> {
         if !self.progress.is_complete {
             return Err(ImportError::Incomplete { next: self.progress.cursor.number });
         }
-        self.ingest()?;
-        self.engine.persist()?;
-        let mut batch = Batch::default();
-        batch.changes.insert(keys::import(), None);
-        let meta = self.meta.into_iter().map(|(key, value)| (key.to_vec(), Some(value)));
-        batch.changes.extend(meta);
-        // What the entries before it changed is told by stores that applied them.
-        let trimmed = self.progress.slot.unwrap_or_default();
-        let rows = ChangeRows { trimmed, bytes: 0 };
-        batch.changes.insert(keys::change_rows(), Some(Bytes::from(rows.encode())));
-        self.engine.commit(batch)?;
-        self.engine.persist()?;
-        Ok(Store::open(self.engine)?)
-    }
-
-    /// Plants a bug, for a test that must notice it.
-    #[cfg(feature = "planted-bugs")]
-    pub fn plant(&mut self, bug: crate::PlantedBug) {
-        self.planted = Some(bug);
+        let rows = self.take_pending();
+        let slot = self.progress.slot.unwrap_or_default();
+        Ok(ImportEnd { rows, meta: self.meta, slot })
     }
 
     fn check(&self, chunk: &Chunk<'_>) -> Result<(), ImportError> {
@@ -264,12 +302,64 @@ impl<E: Engine> Import<E> {
         progress.rows += u64::from(chunk.rows);
         progress.is_complete = chunk.is_last;
     }
+}
 
-    fn ingest(&mut self) -> Result<(), ImportError> {
-        self.pending_bytes = 0;
-        let result = self.engine.ingest(self.pending.drain(..));
+/// The half of an import that writes what an [`ImportChecker`] has let through, in the order in which it did.
+pub struct ImportWriter<E: Engine> {
+    engine: E,
+    failed: bool,
+}
+
+impl<E: Engine> ImportWriter<E> {
+    /// Begins over an empty engine; what a broken import left is not empty.
+    ///
+    /// # Errors
+    /// [`ImportError::NotEmpty`], or this node's trouble.
+    pub fn begin(mut engine: E) -> Result<ImportWriter<E>, ImportError> {
+        if let Some(row) = engine.view().range(&[], &[keys::AFTER], Direction::Forward).next() {
+            row?;
+            return Err(ImportError::NotEmpty);
+        }
+        let mut batch = Batch::default();
+        batch.changes.insert(keys::import(), Some(Bytes::new()));
+        engine.commit(batch)?;
+        engine.persist()?;
+        Ok(ImportWriter { engine, failed: false })
+    }
+
+    /// Writes rows; they are durable when it returns.
+    ///
+    /// # Errors
+    /// This node's trouble; after it every call fails.
+    pub fn write(&mut self, rows: ImportRows) -> Result<(), ImportError> {
+        self.check_usable()?;
+        let result = self.engine.ingest(rows.0.into_iter());
         self.failed = result.is_err();
         Ok(result?)
+    }
+
+    /// Makes the store durable and opens it.
+    ///
+    /// # Errors
+    /// This node's trouble; or rows that are no store.
+    pub fn finish(mut self, end: ImportEnd) -> Result<Store<E>, ImportError> {
+        let ImportEnd { rows, meta, slot } = end;
+        self.write(rows)?;
+        self.engine.persist()?;
+        let mut batch = Batch::default();
+        batch.changes.insert(keys::import(), None);
+        let meta = meta.into_iter().map(|(key, value)| (key.to_vec(), Some(value)));
+        batch.changes.extend(meta);
+        // What the entries before it changed is told by stores that applied them.
+        let rows = ChangeRows { trimmed: slot, bytes: 0 };
+        batch.changes.insert(keys::change_rows(), Some(Bytes::from(rows.encode())));
+        self.engine.commit(batch)?;
+        self.engine.persist()?;
+        Ok(Store::open(self.engine)?)
+    }
+
+    fn check_usable(&self) -> Result<(), ImportError> {
+        if self.failed { Err(Fatal::Stopped.into()) } else { Ok(()) }
     }
 }
 

@@ -18,4 +18,6 @@ mod import;
 
 pub use chunk::{Chunk, Cursor, SNAPSHOT_VERSION};
 pub use export::Snapshot;
-pub use import::{Import, ImportError, Progress};
+pub use import::{
+    INGEST_BYTES, Import, ImportChecker, ImportEnd, ImportError, ImportRows, ImportWriter, Progress,
+};
