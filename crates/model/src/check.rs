@@ -3,6 +3,7 @@
 use crate::configuration::Configuration;
 use crate::protocol::Protocol;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,22 @@ pub fn check(configuration: &Configuration, search: Search, threads: usize) -> R
         Search::Exhaustive => report(&builder.spawn_dfs().join(), begun),
         Search::Shortest => report(&builder.spawn_bfs().join(), begun),
     }
+}
+
+/// Explores `configuration`, nearest states first, until the invariant of this number (`I6`) fails, or to the end. Others
+/// may fail on the way: which of several is met first hangs on the threads.
+///
+/// # Panics
+/// If no invariant has this number.
+pub fn check_until(configuration: &Configuration, number: &str, threads: usize) -> Report {
+    let begun = Instant::now();
+    let protocol = Protocol(configuration.clone());
+    let prefix = format!("{number}:");
+    let names = protocol.properties().into_iter().map(|property| property.name);
+    let wanted: BTreeSet<&'static str> = names.filter(|name| name.starts_with(&prefix)).collect();
+    assert!(!wanted.is_empty(), "there is an invariant {number}");
+    let builder = protocol.checker().threads(threads).finish_when(HasDiscoveries::AllOf(wanted));
+    report(&builder.spawn_bfs().join(), begun)
 }
 
 fn report(checker: &impl Checker<Protocol>, begun: Instant) -> Report {

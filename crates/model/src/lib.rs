@@ -19,7 +19,7 @@ mod protocol;
 mod state;
 mod value;
 
-pub use check::{Report, Search, check};
+pub use check::{Report, Search, check, check_until};
 pub use configuration::{Configuration, PlantedBug};
 pub use protocol::{Action, Protocol};
 pub use state::{Node, Owning, Promise, Record, State, Violation};
