@@ -259,8 +259,9 @@ pub struct Paxos {
     /// The feature level met that is not known here: nothing is handed out any more.
     pub(crate) unsupported: Option<u32>,
     decided_recorded: Slot,
-    /// What is handed out until the decision of a membership is durable. Under the passive policy only that tells why
-    /// some did not hold what stands in front of it; under the other, that one of two voters went on alone.
+    /// What is handed out until the decision of a membership is durable. After a crash only the record tells who
+    /// governs; under the passive policy also why some did not hold what stands in front of the membership, and
+    /// under the other that one of two voters went on alone.
     held_back: Option<(PersistId, Slot)>,
     /// Governs the slots after `membership_slot`.
     pub(crate) membership: Membership,
@@ -534,12 +535,12 @@ impl Paxos {
             if let Payload::Membership(membership) = &entry.payload {
                 assert!(membership.base == self.membership_slot, "memberships follow each other");
                 let membership = membership.clone();
-                if membership.policy == Policy::Passive {
-                    self.hold_back(membership.own_slot);
-                } else if self.given_up.is_some() {
-                    // Decided by this node alone; after a crash only this record tells that it was.
-                    self.hold_back(self.decided);
-                }
+                // At once, and not along with the next write, which may be long in coming: a crash would bring the
+                // earlier membership back, and with it quorums of which more may be lost by then.
+                self.hold_back(match membership.policy {
+                    Policy::Passive => membership.own_slot,
+                    Policy::Paxos => self.decided,
+                });
                 self.govern(self.decided, membership);
             }
         }

@@ -208,6 +208,54 @@ fn a_newcomer_does_not_take_the_place_of_a_member_that_is_heard_again() {
     assert_eq!(next.active().count(), 4);
 }
 
+/// Nothing is written after the change, and then the power fails for all: those who start again still know that the fourth
+/// is left out, and two of three are enough.
+#[test]
+fn an_eviction_is_not_forgotten_in_a_power_loss() {
+    let mut group = Group::with(4, evicting);
+    group.elect(1);
+    group.crash(4, 0);
+    group.run_all(200);
+    for n in 1..=3 {
+        assert_eq!(standing(&group, n, 4), Some(Standing::Away));
+    }
+    for n in 1..=3 {
+        group.crash(n, 0);
+    }
+    group.wire.clear();
+    for n in 2..=3 {
+        group.restart(n);
+        assert_eq!(standing(&group, n, 4), Some(Standing::Away), "{n} has forgotten");
+    }
+    group.run_all(200);
+    decides(&mut group, "by two of three", &[2, 3]);
+    assert!(group.agrees());
+}
+
+/// While the record of the decision is under way the earlier membership may still come back, so nobody is told of the new one.
+#[test]
+fn a_membership_is_handed_out_once_its_decision_is_durable() {
+    let mut group = Group::with(3, evicting);
+    group.elect(1);
+    group.run_all(20);
+    let before = group.node(1).applied_membership.clone();
+    group.instant_disks = false;
+    group.change(1, Change::Remove { node: id(3) });
+    let knows = |group: &Group| group.node(1).core.membership().0 > before.0;
+    for _ in 0..20 {
+        for n in 1..=3 {
+            if !knows(&group) {
+                group.persist(n);
+            }
+        }
+        group.deliver_all();
+    }
+    assert!(knows(&group), "a quorum holds it");
+    assert_eq!(group.node(1).applied_membership, before, "its decision is not durable yet");
+    group.persist(1);
+    assert!(group.node(1).applied_membership.0 > before.0);
+}
+
 #[test]
 fn a_node_left_out_of_three_still_votes_in_reserve() {
     let mut group = Group::with(3, evicting);

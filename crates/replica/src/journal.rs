@@ -211,6 +211,11 @@ impl<D: Disk> Journal<D> {
         Ok(Durable { promised, decided, floor: self.index.floor, membership, entries })
     }
 
+    /// The last membership that these records tell to be decided, and its slot.
+    pub fn membership(&self) -> (Slot, Membership) {
+        self.index.membership_at(self.index.decided)
+    }
+
     /// The log below, for its figures and its spare segments.
     pub fn log(&self) -> &Log<D> {
         &self.log

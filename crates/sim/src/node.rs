@@ -295,6 +295,18 @@ impl Up {
         outputs
     }
 
+    /// Whether the log was given, and has not written yet, that what is in `slot` is decided.
+    pub(crate) fn is_recording(&self, slot: Slot) -> bool {
+        let tells = |record: &Record| match record {
+            Record::Decided(decided) => *decided >= slot,
+            Record::Base(base) => base.slot >= slot,
+            Record::Promise(_) | Record::Accept(..) => false,
+        };
+        self.log_work
+            .iter()
+            .any(|work| matches!(work, LogWork::Persist(_, records) if records.iter().any(tells)))
+    }
+
     /// Does all that the log was given, with one sync in the end; answers which batch is durable then.
     ///
     /// # Errors

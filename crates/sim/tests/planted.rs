@@ -50,7 +50,7 @@ noticed! {
     own_votes_before_the_disk: Planted::Paxos(paxos::PlantedBug::OwnVoteBeforePersisted), from 484;
     reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 36;
     snapshots_that_forget: Planted::Paxos(paxos::PlantedBug::InstallForgetsAccepted), from 717;
-    alone_of_many: Planted::Paxos(paxos::PlantedBug::AloneOfMany), from 13686;
+    alone_of_many: Planted::Paxos(paxos::PlantedBug::AloneOfMany), from 19136;
     new_quorums_unasked: Planted::Paxos(paxos::PlantedBug::NewQuorumUnasked), from 347;
     bases_without_the_promise: Planted::Replica(replica::PlantedBug::BaseWithoutPromise), from 267;
     cuts_before_the_store: Planted::Replica(replica::PlantedBug::CutBeforeStored), from 99;

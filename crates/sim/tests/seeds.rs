@@ -43,6 +43,8 @@ fn worlds_that_showed_a_bug_keep_every_promise() {
         3033060, // A node that parted had cut from its log what it had acknowledged alone: it is in its store.
         3031730, // The last reads of a passive group of one came before its log was decided anew.
         3095114,
+        // That a membership was decided was recorded only along with the next write, and a power loss undid it.
+        3126781,
     ];
     for seed in seeds {
         if let Err(what) = sim::cli::play(seed, &Variation::default(), false) {

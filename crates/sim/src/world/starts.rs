@@ -113,8 +113,11 @@ impl World {
         let machine = &mut self.nodes[node];
         let Some(up) = &machine.up else { return };
         let core = up.replica.core();
-        let (_, governing) = core.membership();
+        let (governing_slot, governing) = core.membership();
         machine.memberships = vec![governing.clone()];
+        if up.is_recording(governing_slot) {
+            machine.memberships.push(up.journal.membership().1);
+        }
         let mut slot = core.status().decided.next();
         while let Some(Entry { payload, .. }) = core.entry(slot) {
             if let Payload::Membership(membership) = payload {
