@@ -19,6 +19,7 @@ mod work;
 
 pub(crate) use options::BenchArguments;
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,13 @@ pub(crate) fn run(arguments: &BenchArguments) -> ExitCode {
             return ExitCode::from(WRONG_ARGUMENTS);
         }
     };
+    // Before a long run, whose report would be lost; what is there stays until there is another one.
+    if let Some(path) = &arguments.output
+        && let Err(error) = OpenOptions::new().append(true).create(true).open(path)
+    {
+        eprintln!("error: --output {}: {error}", path.display());
+        return ExitCode::from(WRONG_ARGUMENTS);
+    }
     let report = match run::measure(arguments, settings) {
         Ok(report) => report,
         Err(message) => {

@@ -126,6 +126,10 @@ fn bench_tells_what_it_cannot_measure() {
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(told(&output).contains("another schema"), "{}", told(&output));
     assert_eq!(documents_of(&group, "other"), 0);
+    // Told at once, not after the run.
+    let output = run(&group, &["--output", "/nowhere/report.json", "--duration", "1h"]);
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(told(&output).contains("--output /nowhere/report.json"), "{}", told(&output));
     group.kill(0);
     let output = run(&group, &[]);
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));

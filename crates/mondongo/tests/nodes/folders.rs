@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Runs commands in the prompt on a folder.
@@ -203,6 +204,59 @@ fn the_log_is_followed() {
     let ended = following.wait_with_output().expect("it ends");
     assert_eq!(ended.status.code(), Some(0), "{}", err(&ended));
     assert!(lines.recv().is_err(), "each entry once");
+}
+
+/// What a node writes while its log is read for the first time comes, too.
+#[test]
+fn a_log_is_followed_without_a_gap_while_the_node_writes() {
+    let group = Group::start(1);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Also when something is found to be wrong.
+        let _stopping = Stopping(&stop);
+        for writer in 0..4 {
+            let (group, stop) = (&group, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(group.ask(0, &json!(["write", format!("k{writer}"), 1]))[0], "ok");
+                }
+            });
+        }
+        let applied = || group.ask(0, &json!(["status"]))[1]["applied"].as_u64().expect("a slot");
+        wait_for("a log that takes a while to read", || (applied() > 3_000).then_some(()));
+        for _ in 0..5 {
+            let mut following = mondongo()
+                .arg("log")
+                .arg(&group.nodes[0].folder)
+                .args(["--follow", "--json"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it runs");
+            let upto = applied() + 500;
+            let mut next = 1;
+            for line in BufReader::new(following.stdout.take().expect("its output")).lines() {
+                let entry: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+                let slot = entry["slot"].as_u64().expect("a slot");
+                assert!(slot <= next, "slot {slot} is shown where {next} follows");
+                next = next.max(slot + 1);
+                if slot >= upto {
+                    break;
+                }
+            }
+            // What it wrote behind that nobody reads; it ends by that or by this.
+            let _ = following.kill();
+            following.wait().expect("it ends");
+        }
+    });
+}
+
+/// Ends what goes on beside a test.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Undoes what a damage did when it goes.

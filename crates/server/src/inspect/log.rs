@@ -152,7 +152,9 @@ pub(super) fn read_to_end(
     let disk = open_disk(&path.join("log")).map_err(|error| failed(error.into()))?;
     let options = options(Some(&identity));
     let mut latest: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut last = None;
     let first_pass = replica::examine(&disk, &options, |position, record| {
+        last = Some(position);
         if let Record::Accept(slot, _) = record
             && (from..=upto).contains(&slot.0)
         {
@@ -174,15 +176,14 @@ pub(super) fn read_to_end(
         }
         Ok(())
     };
-    let mut seen = None;
     let second: Result<Examined, JournalError> =
         replica::examine(&disk, &options, |position, record| {
-            seen = Some(position);
-            show(position, record)
+            // What a running node has written since was not weighed: it is not shown, and not counted as read.
+            if last.is_some_and(|last| position <= last) { show(position, record) } else { Ok(()) }
         });
     let examined = first_pass.and(second).map_err(failed)?;
     // What is there between the last record and the end of the log is no record.
-    Ok(End { position: seen.unwrap_or(examined.recovery.first), decided })
+    Ok(End { position: last.unwrap_or(examined.recovery.first), decided })
 }
 
 pub(super) fn shown(position: Position, record: Record, decided: Slot) -> LogRecord {
