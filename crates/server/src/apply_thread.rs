@@ -10,6 +10,7 @@ use crate::queue::{Queue, Taken};
 use crate::readers::SharedReader;
 use crate::snapshot_thread::ReadyStore;
 use crate::stores::Stores;
+use crate::sync_thread::SyncAhead;
 use crate::watch_thread::Watches;
 use api::{Document, Value};
 use paxos::Slot;
@@ -31,6 +32,9 @@ const PERSIST_IDLE: Duration = Duration::from_millis(500);
 const PERSIST_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of entries after which it is persisted at the latest.
 const PERSIST_BYTES: usize = 32 << 20;
+/// Bytes of entries after which another thread lets the disk take them. Applying stands still while the store is
+/// persisted, and whenever the engine begins another journal: for as long as the rest takes.
+const SYNC_AHEAD_BYTES: usize = 2 << 20;
 
 /// A decided entry: its slot, and what it does.
 pub(crate) type Decided = (Slot, Effect);
@@ -69,6 +73,7 @@ pub(crate) struct ApplyThread {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) sync_ahead: Arc<Queue<SyncAhead>>,
 }
 
 impl ApplyThread {
@@ -80,8 +85,12 @@ impl ApplyThread {
         let start = || {
             let _alarm = Alarm { inbox: Arc::clone(&self.inbox), part: "apply" };
             let (inbox, path) = (Arc::clone(&self.inbox), self.path.clone());
-            let mut worker =
-                Worker { thread: self, unpersisted_bytes: 0, persisted_at: Instant::now() };
+            let mut worker = Worker {
+                thread: self,
+                unpersisted_bytes: 0,
+                unsynced_bytes: 0,
+                persisted_at: Instant::now(),
+            };
             if let Err(source) = worker.run() {
                 inbox.fail(ServerError::Store { path, source });
             }
@@ -95,7 +104,15 @@ struct Worker {
     thread: ApplyThread,
     /// Bytes of entries applied since the store was persisted.
     unpersisted_bytes: usize,
+    /// Those of them that the disk was not asked to take yet.
+    unsynced_bytes: usize,
     persisted_at: Instant,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.thread.sync_ahead.close();
+    }
 }
 
 impl Worker {
@@ -161,6 +178,11 @@ impl Worker {
         let through = Slot(self.thread.store.applied_slot());
         let bytes = batch.iter().map(cost_bytes).sum();
         self.unpersisted_bytes += bytes;
+        self.unsynced_bytes += bytes;
+        if self.unsynced_bytes >= SYNC_AHEAD_BYTES {
+            self.unsynced_bytes = 0;
+            self.thread.sync_ahead.push(SyncAhead);
+        }
         self.thread.backlog.subtract(bytes);
         self.thread.watches.applied(batch);
         self.thread.inbox.put(|mail| match &mut mail.applied {
@@ -194,6 +216,7 @@ impl Worker {
         }
         tracing::info!(%slot, "a snapshot has taken the place of the store");
         self.unpersisted_bytes = 0;
+        self.unsynced_bytes = 0;
         self.thread.inbox.put(|mail| {
             mail.switched = Some(slot);
             match &mut mail.applied {
@@ -208,6 +231,7 @@ impl Worker {
         if self.unpersisted_bytes > 0 {
             self.thread.store.persist()?;
             self.unpersisted_bytes = 0;
+            self.unsynced_bytes = 0;
             let stored = Slot(self.thread.store.applied_slot());
             self.thread.inbox.put(|mail| mail.stored = Some(stored));
         }

@@ -53,6 +53,7 @@ mod run;
 mod service;
 mod snapshot_thread;
 mod stores;
+mod sync_thread;
 mod ticks;
 mod watch_thread;
 

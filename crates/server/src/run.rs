@@ -23,6 +23,7 @@ use crate::readers::{Readers, SharedReader};
 use crate::room::Room;
 use crate::service::NodeService;
 use crate::snapshot_thread::{ReadyStore, SnapshotThread};
+use crate::sync_thread::SyncThread;
 use crate::ticks::TICK;
 use crate::watch_thread::{WatchThread, Watches};
 use paxos::{NodeId, Policy};
@@ -139,6 +140,7 @@ struct Threads {
     snapshot: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
     watch: JoinHandle<()>,
+    sync: JoinHandle<()>,
 }
 
 impl Startup<'_> {
@@ -453,12 +455,20 @@ impl Startup<'_> {
             queue: Arc::clone(&node.log),
             inbox: Arc::clone(inbox),
         };
+        let sync_ahead = Arc::new(Queue::new());
+        let sync = SyncThread {
+            stores: Arc::clone(&stores),
+            path: path.clone(),
+            queue: Arc::clone(&sync_ahead),
+            inbox: Arc::clone(inbox),
+        };
         let apply = ApplyThread {
             store,
             reader,
             stores,
             ready,
             path,
+            sync_ahead,
             queue: Arc::clone(&node.apply),
             backlog,
             inbox: Arc::clone(inbox),
@@ -471,6 +481,7 @@ impl Startup<'_> {
             snapshot: snapshot.spawn()?,
             readers: readers.spawn()?,
             watch: watch.spawn()?,
+            sync: sync.spawn()?,
         };
         Ok((node, threads))
     }
@@ -479,9 +490,13 @@ impl Startup<'_> {
 impl Threads {
     /// Waits for all of them to finish; their queues are closed.
     fn join(self) {
-        for thread in
-            self.readers.into_iter().chain([self.watch, self.snapshot, self.log, self.apply])
-        {
+        for thread in self.readers.into_iter().chain([
+            self.watch,
+            self.snapshot,
+            self.log,
+            self.apply,
+            self.sync,
+        ]) {
             // A thread that ended by a panic has reported it.
             let _ = thread.join();
         }

@@ -193,3 +193,30 @@ fn damage_in_a_table_is_reported() {
     }
     assert!(reported > 0, "{} tables", tables.len());
 }
+
+/// Another thread lets the disk take what is written; whatever is not there needs no sync.
+#[test]
+fn a_journal_is_synced_ahead_while_it_is_written() {
+    let (folder, journal, _) = folder_with(0);
+    let log = workload(3, 60);
+    let mut store = open(folder.path()).expect("opened");
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| {
+            for _ in 0..20 {
+                FjallEngine::sync_ahead(folder.path()).expect("synced");
+            }
+        });
+        for _ in 0..log.len() {
+            apply_slots(&mut store, &log, 1);
+        }
+        syncing.join().expect("joined");
+    });
+    drop(store);
+    let store = open(folder.path()).expect("opened");
+    assert_eq!(store.applied_slot() as usize, log.len());
+    assert_prefix(&store, &log);
+    drop(store);
+    std::fs::remove_file(journal).expect("removed");
+    FjallEngine::sync_ahead(folder.path()).expect("no journal needs no sync");
+    FjallEngine::sync_ahead(&folder.path().join("gone")).expect("no folder needs no sync");
+}

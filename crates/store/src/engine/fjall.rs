@@ -76,6 +76,17 @@ impl FjallEngine {
         Ok(FjallEngine { snapshots, folder: folder.to_owned() })
     }
 
+    /// Lets the disk take what was committed so far to the engine in `folder`, from another thread than that
+    /// which commits. It promises nothing: [`Engine::persist`] does, and has little left to do then. The
+    /// engine syncs its journal, then and when it begins another, with all commits waiting; what has gathered
+    /// by then is how long they wait.
+    ///
+    /// # Errors
+    /// Trouble of the disk: the engine must not be used any more. A folder that goes away meanwhile is none.
+    pub fn sync_ahead(folder: &Path) -> Result<(), EngineError> {
+        journal::sync_newest(folder)
+    }
+
     /// Bytes taken on disk, journals included.
     ///
     /// # Errors

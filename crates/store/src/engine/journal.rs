@@ -204,6 +204,19 @@ fn remove_unfinished(folder: &Path) -> Result<(), EngineError> {
 }
 
 /// The journals by number, oldest first.
+/// Syncs the newest journal, while fjall may be appending to it. Whatever is gone, or no folder at all, needs no sync.
+pub(super) fn sync_newest(folder: &Path) -> Result<(), EngineError> {
+    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    if !folder.exists() {
+        return Ok(());
+    }
+    let Some((_, path)) = journals(folder)?.pop() else { return Ok(()) };
+    match File::open(&path).and_then(|file| file.sync_data()) {
+        Err(error) if !gone(&error) => Err(io_error(&path, &error)),
+        _ => Ok(()),
+    }
+}
+
 fn journals(folder: &Path) -> Result<Vec<(u64, PathBuf)>, EngineError> {
     let mut journals = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| io_error(folder, &error))? {
