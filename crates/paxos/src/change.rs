@@ -1,8 +1,9 @@
 //! Changes of membership and of the leader: wishes, learners that have caught up, nodes out of reach, handing
 //! over.
 
+use crate::config::PlantedBug;
 use crate::core::{ChangeId, Output, Paxos, RoleState};
-use crate::leader::Leadership;
+use crate::leader::{Leadership, Peer};
 use crate::membership::{Change, Membership, Policy, Refusal, Standing, View};
 use crate::message::Message;
 use crate::types::{NodeId, Slot};
@@ -36,6 +37,10 @@ impl Paxos {
             change => self.change(change),
         };
         if let Err(reason) = done {
+            let counts_answers = matches!(reason, Refusal::UnsafeQuorum | Refusal::NotFollowing);
+            if counts_answers && !self.knows_who_is_there() {
+                return;
+            }
             if let (Change::Join { node, .. }, Refusal::Removed) = (change, reason) {
                 self.tell_removed(*node);
             }
@@ -63,6 +68,16 @@ impl Paxos {
         settled && l.undecided_memberships.is_empty() && l.change.is_none()
     }
 
+    /// Whether everybody who follows has answered since the governing membership was decided, or has had the time for
+    /// it: before, nobody can be said not to be there.
+    fn knows_who_is_there(&self) -> bool {
+        let RoleState::Owning(l) = &self.role else { return false };
+        let is_late = self.now - l.asked_tick > u64::from(self.config.election_ticks_max);
+        let (follows, answered) =
+            (|id| self.seems_to_follow(l, id), |id| self.view(l, id).is_following);
+        is_late || self.membership.members.keys().all(|id| !follows(*id) || answered(*id))
+    }
+
     fn change(&mut self, change: &Change) -> Result<(), Refusal> {
         let RoleState::Owning(l) = &self.role else { return Ok(()) };
         let next = self.membership.with(change, |node| self.view(l, node))?;
@@ -82,12 +97,27 @@ impl Paxos {
         if node == self.config.node {
             return View { is_heard: true, is_following: true };
         }
-        let patience = u64::from(self.config.election_ticks_max);
         let Some(peer) = l.peers.get(&node) else {
             return View { is_heard: false, is_following: false };
         };
-        let is_heard = self.now - peer.heard_tick <= patience;
-        View { is_heard, is_following: is_heard && peer.has_promised }
+        let is_following = self.seems_to_follow(l, node) && self.was_there_since(l, peer);
+        View { is_heard: self.is_heard(peer), is_following }
+    }
+
+    /// Whether it may be counted on: it has answered since the governing membership was decided (I28).
+    fn was_there_since(&self, l: &Leadership, peer: &Peer) -> bool {
+        l.has_answered(peer) || self.config.is_planted(PlantedBug::StaleAnswersReturn)
+    }
+
+    /// Whether something came from it within an election time, however long it was under way.
+    fn is_heard(&self, peer: &Peer) -> bool {
+        self.now - peer.heard_tick <= u64::from(self.config.election_ticks_max)
+    }
+
+    /// Whether it is heard and has promised: enough to try and hand over to it, not to count on it.
+    fn seems_to_follow(&self, l: &Leadership, node: NodeId) -> bool {
+        let promised = l.peers.get(&node).filter(|peer| peer.has_promised);
+        node == self.config.node || promised.is_some_and(|peer| self.is_heard(peer))
     }
 
     /// Proposes `next` in place of `base`, decided or proposed at `slot`, unless it says nothing new.
@@ -97,6 +127,12 @@ impl Paxos {
             || next.level != base.level;
         let RoleState::Owning(l) = &self.role else { return };
         let (ballot, own_slot) = (l.ballot, self.first_uncommon(l));
+        let comes_to_count = |id: &NodeId| next.is_active(*id) && !base.is_active(*id);
+        let mut newcomers = next.members.keys().filter(|id| comes_to_count(id));
+        assert!(
+            newcomers.all(|id| self.view(l, *id).is_following),
+            "whoever comes to count has answered since it did not"
+        );
         if is_news && let RoleState::Owning(l) = &mut self.role {
             next.descend(base, slot, ballot, own_slot);
             l.change = Some(next);
@@ -179,6 +215,7 @@ impl Paxos {
             l.peers.get(node).is_some_and(|peer| {
                 // However few the slots are that it lacks: what was cut takes a snapshot, which takes its time.
                 peer.has_promised
+                    && self.was_there_since(l, peer)
                     && peer.acked >= self.floor
                     && peer.acked.0 + lag >= self.accepted.0
                     && now - peer.heard_tick < patience
@@ -221,7 +258,7 @@ impl Paxos {
         if node == Some(self.config.node) {
             return Ok(());
         }
-        let follows = |id: &NodeId| self.view(l, *id).is_following && *id != self.config.node;
+        let follows = |id: &NodeId| self.seems_to_follow(l, *id) && *id != self.config.node;
         let best = self.membership.active().filter(follows);
         let best = best.max_by_key(|id| l.peers.get(id).map(|peer| peer.acked));
         let to = match node {

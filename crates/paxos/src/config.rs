@@ -142,11 +142,13 @@ pub enum PlantedBug {
     NewQuorumUnasked,
     /// A node goes on without another one also where there are more than two voters.
     AloneOfMany,
+    /// A member that is away comes to count again on any word of it, also one from before it was set down as away.
+    StaleAnswersReturn,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 22] = [
+    pub const ALL: [PlantedBug; 23] = [
         PlantedBug::PromiseBeforePersisted,
         PlantedBug::AcceptedBeforePersisted,
         PlantedBug::OwnVoteBeforePersisted,
@@ -169,5 +171,6 @@ impl PlantedBug {
         PlantedBug::EvictByOpinion,
         PlantedBug::NewQuorumUnasked,
         PlantedBug::AloneOfMany,
+        PlantedBug::StaleAnswersReturn,
     ];
 }

@@ -565,6 +565,9 @@ impl Paxos {
         self.heard.retain(|node, _| members.contains_key(node));
         self.on_membership();
         self.reads.on_membership();
+        if self.is_leading() {
+            self.ask_who_is_there();
+        }
         if was_member && !self.membership.members.contains_key(&self.config.node) {
             // A node that catches up may meet its removal and, later, that it was let in again: whether it is
             // removed still, others say.

@@ -59,6 +59,10 @@ pub(crate) struct Leadership {
     waiting_bytes: usize,
     undecided_bytes: usize,
     probe: u64,
+    /// The first probe asked under the governing membership, and when: only whoever answered that one or a later one
+    /// is known to have been there since (I28).
+    pub(crate) asked_probe: u64,
+    pub(crate) asked_tick: u64,
     heartbeat_tick: u64,
 }
 
@@ -155,6 +159,8 @@ impl Leadership {
             waiting_bytes: 0,
             undecided_bytes: 0,
             probe: 0,
+            asked_probe: 0,
+            asked_tick: 0,
             heartbeat_tick: 0,
         }
     }
@@ -173,6 +179,12 @@ impl Leadership {
             return self.own_promise_durable;
         }
         self.peers.get(&node).is_some_and(|peer| peer.has_promised)
+    }
+
+    /// Whether `peer` has answered a question that was asked under the governing membership. Any other word of it may have
+    /// been under way since before.
+    pub(crate) fn has_answered(&self, peer: &Peer) -> bool {
+        peer.probe >= self.asked_probe
     }
 }
 
@@ -495,6 +507,27 @@ impl Paxos {
         let RoleState::Owning(l) = &mut self.role else { return 0 };
         l.probe += 1;
         l.probe
+    }
+
+    /// Asks everybody anew: a membership has begun to govern, or this node to lead.
+    pub(crate) fn ask_who_is_there(&mut self) {
+        let (probe, now) = (self.next_probe(), self.now);
+        let RoleState::Owning(l) = &mut self.role else { return };
+        (l.asked_probe, l.asked_tick) = (probe, now);
+        self.send_heartbeats();
+    }
+
+    /// As a leader: whether `node` has answered a question asked under the governing membership, so that it may come to
+    /// count (I28).
+    pub fn has_answered(&self, node: NodeId) -> bool {
+        let RoleState::Owning(l) = &self.role else { return false };
+        l.is_leading && l.peers.get(&node).is_some_and(|peer| l.has_answered(peer))
+    }
+
+    /// As a leader: whether a reply to this probe of this ballot is an answer as [`Paxos::has_answered`] counts it.
+    pub fn is_answer(&self, ballot: Ballot, probe: u64) -> bool {
+        let RoleState::Owning(l) = &self.role else { return false };
+        l.is_leading && l.ballot == ballot && probe >= l.asked_probe
     }
 
     /// Whether a quorum has answered this probe or a later one.

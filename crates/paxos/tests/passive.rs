@@ -249,6 +249,29 @@ fn an_operator_may_vouch_for_a_follower_that_waits() {
     assert_eq!(group.commands(2).last().map(String::as_str), Some("b"));
 }
 
+/// World 4013553: the third had parted from a leader that is gone, and started over as another node; nobody who waits for
+/// the old one can know that. An operator does, and vouches for the one that has decided most.
+#[test]
+fn two_that_wait_for_a_third_which_has_started_over_go_on_when_one_is_vouched_for() {
+    let mut group = passive(3);
+    group.propose(1, 1, "a");
+    group.run_all(10);
+    for n in 1..=3 {
+        group.crash(n, 0);
+    }
+    group.restart(1);
+    group.restart(2);
+    group.run_all(1_000);
+    assert!(group.leaders().is_empty(), "the third may know more");
+    group.change(1, Change::Lead { node: Some(id(1)) });
+    group.run_all(150);
+    assert_eq!(group.leaders(), [1]);
+    assert_eq!(standing(&group, 2, 3), Some(Standing::Away));
+    group.propose(1, 2, "b");
+    group.run_all(5);
+    assert_eq!(group.commands(2).last().map(String::as_str), Some("b"));
+}
+
 #[test]
 fn all_restart_at_once_and_nothing_is_lost() {
     let mut group = passive(3);

@@ -45,6 +45,11 @@ fn worlds_that_showed_a_bug_keep_every_promise() {
         3095114,
         // That a membership was decided was recorded only along with the next write, and a power loss undid it.
         3126781,
+        // An evicted member whose disk was lost was let in again on a late word of its former self.
+        4019569,
+        // Two nodes of a passive group waited for a third that had started over.
+        4013553, // Two empty machines were told to join through each other only.
+        4040361,
     ];
     for seed in seeds {
         if let Err(what) = sim::cli::play(seed, &Variation::default(), false) {

@@ -236,7 +236,7 @@ impl Paxos {
             let is_missing = passive && !peer.has_promised && self.membership.is_active(*node);
             peer.heard_tick = if is_missing { 0 } else { self.now };
         }
-        self.send_heartbeats();
+        self.ask_who_is_there();
     }
 
     /// Gives up any ballot of one's own; what waited is refused.

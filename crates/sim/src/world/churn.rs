@@ -8,6 +8,8 @@ use replica::Input;
 
 /// Most time that a node that is asked to stop waits for another leader.
 const HAND_OVER_US_MAX: u64 = 500_000;
+/// Ticks after which a node that nobody leads will not be led without an operator.
+const VAIN_TICKS: u64 = 1_000;
 
 impl World {
     /// An operator wants something.
@@ -60,7 +62,7 @@ impl World {
             self.merge_by_hand()?;
         }
         if self.plan.policy == Policy::Passive {
-            self.mend_alone_by_hand()?;
+            self.mend_waiting_by_hand()?;
         }
         if self.plan.may_go_alone {
             self.vouch_again();
@@ -100,10 +102,11 @@ impl World {
         self.on_diverged(*last, Slot::ZERO.next())
     }
 
-    /// A node that nobody leads, and of whose group all others have started over: nobody is left who can tell it
-    /// anything. If no other part has a leader either, an operator vouches for it; otherwise it starts over too (passive
-    /// policy, `docs/design/passive.md`).
-    fn mend_alone_by_hand(&mut self) -> Result<(), String> {
+    /// A node that nobody leads, and that waits for others which have started over: all it knows, so that nobody is left
+    /// who can tell it anything, or, in a group that may have parted, some of those that are to be asked after a restart.
+    /// Where somebody leads a group that does not list it, it starts over too; where nobody leads, an operator vouches for
+    /// the one of them that has decided most (passive policy, `docs/design/passive.md`).
+    fn mend_waiting_by_hand(&mut self) -> Result<(), String> {
         let is_led =
             |node: &Node| node.up.as_ref().is_some_and(|up| up.replica.core().leader().is_some());
         let is_gone = |id: NodeId| self.nodes[index_of(id)].id != id;
@@ -113,8 +116,31 @@ impl World {
             members.contains_key(&node.id)
                 && members.keys().all(|id| *id == node.id || is_gone(*id))
         };
-        let Some(left) = self.nodes.iter().position(is_left_alone) else { return Ok(()) };
-        if self.nodes.iter().any(is_led) {
+        let waits_in_vain = |node: &Node| {
+            let Some(up) = node.up.as_ref().filter(|_| !is_led(node)) else { return false };
+            let core = up.replica.core();
+            let membership = core.membership().1;
+            self.plan.may_part
+                && core.status().silence_ticks >= VAIN_TICKS
+                && membership.is_active(node.id)
+                && membership.active().any(is_gone)
+        };
+        let leaders = self.nodes.iter().filter_map(|node| {
+            let core = node.up.as_ref()?.replica.core();
+            (core.role() == Role::Leader).then(|| core.membership().1)
+        });
+        let is_listed = |node: &Node| {
+            leaders.clone().any(|membership| membership.members.contains_key(&node.id))
+        };
+        let is_led_anywhere = self.nodes.iter().any(is_led);
+        let decided =
+            |index: &usize| self.nodes[*index].up.as_ref().map(|up| up.replica.core().decided());
+        let left = (0..self.nodes.len()).filter(|index| {
+            let node = &self.nodes[*index];
+            is_left_alone(node) || (waits_in_vain(node) && !(is_led_anywhere && is_listed(node)))
+        });
+        let Some(left) = left.max_by_key(decided) else { return Ok(()) };
+        if is_led_anywhere {
             return match self.plan.may_part {
                 true => self.on_diverged(left, Slot::ZERO.next()),
                 false => Ok(()),

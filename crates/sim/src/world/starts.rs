@@ -3,8 +3,8 @@
 use super::{Event, Phase, World};
 use crate::client::Client;
 use crate::node::{Node, Refusal, index_of};
-use paxos::{Entry, Membership, Payload, Policy, Standing};
-use replica::Input;
+use paxos::{Entry, Membership, Message, NodeId, Payload, Policy, Standing};
+use replica::{Input, PeerMessage, decode_peer_message};
 
 /// Most time before a node that was removed, or that lost its disk, is back as another.
 const REPLACED_AFTER_US_MAX: u64 = 500_000;
@@ -74,7 +74,22 @@ impl World {
             return Ok(());
         }
         self.after(SEEK_EVERY_US, Event::Seek(node, life));
-        let anybody = self.rng.usize(..self.plan.founders);
+        // At first any founder's machine is named, also one that knows no group any more. Where that has led to nothing
+        // once the faults have ended, somebody looks for a machine that takes part.
+        let takes_part = |index: &usize| {
+            self.nodes[*index].up.as_ref().is_some_and(|up| {
+                let members = &up.replica.core().membership().1.members;
+                members.contains_key(&self.nodes[*index].id)
+            })
+        };
+        let members: Vec<usize> = match self.phase {
+            Phase::Chaos => Vec::new(),
+            _ => (0..self.nodes.len()).filter(takes_part).collect(),
+        };
+        let anybody = match &members[..] {
+            [] => self.rng.usize(..self.plan.founders),
+            members => members[self.rng.usize(..members.len())],
+        };
         // In a story newcomers ask its leader as often as anybody else.
         let asks_leader = self.plan.story.is_some() && self.rng.bool();
         let mut seed = if asks_leader { self.cast.0 } else { anybody };
@@ -181,17 +196,51 @@ impl World {
                 && self.nodes.iter().all(is_led)
                 && (0..self.nodes.len()).all(|node| self.all_others_take_part(node));
         }
-        // A learner that has just lost its disk may still be made a voter, and then is one vote more to do without.
+        // A learner that has just lost its disk may still be made a voter, and so may one that is away, if it has answered
+        // before: then they are votes more to do without, and decide whether another one away keeps its vote.
+        let may_come_to_count = |id: NodeId, standing| match standing {
+            Standing::Voter => false,
+            Standing::Learner => true,
+            Standing::Away => self.may_return(id),
+        };
         let can_do_without = |m: &Membership| {
-            let lost_learners = m
-                .members
-                .iter()
-                .filter(|(id, member)| member.standing == Standing::Learner && !spares(**id));
-            let voters = m.voters().count() + lost_learners.count();
-            m.members.is_empty() || m.voters().filter(|id| spares(*id)).count() > voters / 2
+            let lost = m.members.iter().filter(|(id, _)| !spares(**id));
+            let lost = lost.filter(|(id, member)| may_come_to_count(**id, member.standing));
+            let lost: Vec<NodeId> = lost.map(|(id, _)| *id).collect();
+            m.members.is_empty()
+                || (0..1_u32 << lost.len()).all(|some| {
+                    let mut later = m.clone();
+                    let promoted = lost.iter().enumerate().filter(|(bit, _)| some >> bit & 1 == 1);
+                    for (_, id) in promoted {
+                        let member = later.members.get_mut(id);
+                        member.expect("it is one of them").standing = Standing::Voter;
+                    }
+                    later.has_quorum(spares)
+                })
         };
         let mut memberships = self.nodes.iter().flat_map(|node| &node.memberships);
         memberships.all(can_do_without)
             && self.nodes.iter().any(|node| !node.memberships.is_empty())
+    }
+
+    /// Whether some leader has, or may yet get, an answer by which this node, which is away, comes to count again.
+    fn may_return(&self, id: NodeId) -> bool {
+        let core_of = |node: NodeId| {
+            let machine = &self.nodes[index_of(node)];
+            machine.up.as_ref().filter(|_| machine.id == node).map(|up| up.replica.core())
+        };
+        let is_under_way = |event: &Event| {
+            let Event::Deliver { to, from, bytes } = event else { return false };
+            let Some(core) = core_of(*to).filter(|_| *from == id) else { return false };
+            match decode_peer_message(bytes.clone()) {
+                Ok(PeerMessage::Paxos(Message::HeartbeatReply { ballot, probe, .. })) => {
+                    core.is_answer(ballot, probe)
+                }
+                _ => false,
+            }
+        };
+        let leaders = self.nodes.iter().filter_map(|machine| core_of(machine.id));
+        leaders.into_iter().any(|core| core.has_answered(id))
+            || self.events.iter().flatten().any(is_under_way)
     }
 }
