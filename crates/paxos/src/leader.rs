@@ -489,10 +489,15 @@ impl Paxos {
     }
 
     pub(crate) fn send_heartbeats(&mut self) {
+        self.send_heartbeats_to(|_| true);
+    }
+
+    pub(crate) fn send_heartbeats_to(&mut self, is_meant: impl Fn(NodeId) -> bool) {
         let (decided, window) = (self.decided, self.log.first());
         let passive = self.membership.policy == Policy::Passive;
         let RoleState::Owning(l) = &mut self.role else { return };
-        for (node, peer) in l.peers.iter_mut().filter(|(_, peer)| peer.has_promised) {
+        let meant = |(node, peer): &(&NodeId, &mut Peer)| peer.has_promised && is_meant(**node);
+        for (node, peer) in l.peers.iter_mut().filter(meant) {
             // A heartbeat decides nothing then; the news goes along with it.
             if passive {
                 peer.decided_told = Slot::ZERO;
@@ -536,6 +541,14 @@ impl Paxos {
         self.has_quorum(|id| {
             id == self.config.node || l.peers.get(&id).is_some_and(|peer| peer.probe >= probe)
         })
+    }
+
+    /// The voters that have answered this probe or a later one.
+    pub(crate) fn answered(&self, probe: u64) -> Vec<NodeId> {
+        let RoleState::Owning(l) = &self.role else { return Vec::new() };
+        let is_voter = |node: &NodeId| self.membership.is_voter(*node);
+        let answered = l.peers.iter().filter(|(_, peer)| peer.probe >= probe);
+        answered.map(|(node, _)| *node).filter(is_voter).collect()
     }
 
     /// Whether a quorum was heard within an election time: a leader that is not does not lead.

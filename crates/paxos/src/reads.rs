@@ -4,6 +4,9 @@
 //! it still leads (one *probe* for all reads that wait), and then lets the reads be served by any node
 //! whose applied slot has reached the noted one. A follower asks the leader for that slot.
 //!
+//! The probe goes to as few as make a quorum, those that answered first when all were asked last: each question costs
+//! both sides a message and a wake-up. All are asked again now and then, and whenever the few are slow.
+//!
 //! Invariant: the noted slot is not below any slot decided anywhere before the read began. Because
 //! the probe was sent after the read began, a quorum had then promised no higher ballot, so every
 //! slot decided before was decided in this ballot or an earlier one; and the leader, having decided an
@@ -15,6 +18,11 @@ use crate::message::Message;
 use crate::types::{NodeId, Slot};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+
+/// Ticks after which all are asked for a probe that the few have not answered. One may pass at once.
+const FEW_TICKS: u64 = 2;
+/// Ticks for which the few stay the same: others may have become faster.
+const FEW_KEPT_TICKS: u64 = 100;
 
 /// Who asked.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +45,18 @@ pub(crate) struct Reads {
     probing: VecDeque<(u64, Slot, Vec<Origin>)>,
     /// At a leader: the tick of the last probe.
     probe_tick: u64,
+    few: Few,
+}
+
+/// Whom a leader asks whether it still leads.
+#[derive(Debug, Default)]
+struct Few {
+    /// With the leader they are a quorum; empty: everybody is asked.
+    nodes: Vec<NodeId>,
+    /// Until when they are not chosen anew.
+    until_tick: u64,
+    /// The last probe that everybody was asked for.
+    all_asked: u64,
 }
 
 #[derive(Debug)]
@@ -59,12 +79,14 @@ impl Reads {
     /// The membership has changed: reads that wait for answers ask again. Who answered before may have been no
     /// quorum of those who decide now, and its slot may be one that the old ones have decided beyond.
     pub(crate) fn on_membership(&mut self) {
+        self.few = Few::default();
         let waiting = self.probing.drain(..).flat_map(|(_, _, origins)| origins);
         self.unprobed.extend(waiting);
     }
 
     /// A leader that steps down lets its own reads begin again; those of others are asked again.
     pub(crate) fn on_step_down(&mut self, now: u64) {
+        self.few = Few::default();
         let waiting = self.probing.drain(..).flat_map(|(_, _, origins)| origins);
         for origin in waiting.chain(self.unprobed.drain(..)) {
             if let Origin::Local(id) = origin {
@@ -134,17 +156,53 @@ impl Paxos {
             self.probe();
             self.answer_probed();
         }
+        self.ask_all_if_slow();
     }
 
-    /// Asks everybody whether this node still leads, for all reads that wait.
+    /// Asks whether this node still leads, for all reads that wait.
     fn probe(&mut self) {
         let origins = core::mem::take(&mut self.reads.unprobed);
         let probe = self.next_probe();
         self.reads.probe_tick = self.now;
         self.reads.probing.push_back((probe, self.decided, origins));
-        if !self.config.is_planted(PlantedBug::ReadWithoutProbe) {
-            self.send_heartbeats();
+        if self.config.is_planted(PlantedBug::ReadWithoutProbe) {
+            return;
         }
+        let few = &self.reads.few;
+        if few.nodes.is_empty() || self.now >= few.until_tick {
+            self.ask_all(probe);
+        } else {
+            let nodes = few.nodes.clone();
+            self.send_heartbeats_to(|node| nodes.contains(&node));
+        }
+    }
+
+    fn ask_all(&mut self, probe: u64) {
+        self.reads.few = Few { all_asked: probe, ..Few::default() };
+        self.send_heartbeats();
+    }
+
+    /// Asks the others, too, if the few take long.
+    fn ask_all_if_slow(&mut self) {
+        if let Some((probe, ..)) = self.reads.probing.back()
+            && *probe > self.reads.few.all_asked
+            && self.now >= self.reads.probe_tick + FEW_TICKS
+        {
+            self.ask_all(*probe);
+        }
+    }
+
+    /// The first who answered a probe that everybody was asked for are the few that are asked from here on.
+    fn choose_few(&mut self, probe: u64) {
+        let mut nodes = Vec::new();
+        for node in self.answered(probe) {
+            if self.has_quorum(|id| id == self.config.node || nodes.contains(&id)) {
+                break;
+            }
+            nodes.push(node);
+        }
+        self.reads.few.nodes = nodes;
+        self.reads.few.until_tick = self.now + FEW_KEPT_TICKS;
     }
 
     /// Answers the reads whose probe a quorum has confirmed.
@@ -155,6 +213,9 @@ impl Paxos {
                 || self.config.is_planted(PlantedBug::ReadWithoutProbe);
             if !confirmed {
                 return;
+            }
+            if self.reads.few.nodes.is_empty() && probe == self.reads.few.all_asked {
+                self.choose_few(probe);
             }
             let Some((_, _, origins)) = self.reads.probing.pop_front() else { return };
             for origin in origins {
