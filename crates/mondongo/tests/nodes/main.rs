@@ -20,4 +20,6 @@ mod peers;
 mod prompt;
 mod serve;
 mod snapshots;
+mod syncs;
+mod tracer;
 mod watches;
