@@ -14,6 +14,7 @@ mod harness;
 mod imports;
 mod leadership;
 mod membership;
+mod overload;
 mod partitions;
 mod passive;
 mod peers;

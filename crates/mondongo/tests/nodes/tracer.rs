@@ -1,6 +1,6 @@
 //! `strace` on a running node: what it asks of the kernel is seen, made to fail, or left undone.
 
-use crate::group::wait_for;
+use crate::group::{terminate, wait_for};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,12 @@ impl Tracer {
         Some(Tracer(strace))
     }
 
+    /// Lets the process go on by itself.
+    pub(crate) fn detach(mut self) {
+        terminate(&self.0);
+        self.0.wait().expect("it ends when it is told to");
+    }
+
     /// Waits for its end, which comes with that of the process.
     pub(crate) fn wait(mut self) {
         self.0.wait().expect("it ends with the node");
@@ -59,6 +65,13 @@ impl Tracer {
 /// A tracer that lets every further sync of a node fail.
 pub(crate) fn fail_syncs(process: u32) -> Option<Tracer> {
     let options = ["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO"];
+    Tracer::attach(process, Path::new("/dev/null"), &options)
+}
+
+/// A tracer that lets every further sync of a node wait until it is detached.
+pub(crate) fn hold_syncs(process: u32) -> Option<Tracer> {
+    // Longer than any test waits, in microseconds.
+    let options = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=600000000"];
     Tracer::attach(process, Path::new("/dev/null"), &options)
 }
 
