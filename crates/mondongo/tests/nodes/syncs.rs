@@ -7,9 +7,9 @@ use serde_json::json;
 
 /// Three nodes, each with a tracer.
 struct Traced {
-    group: Group,
-    /// Kept as long as the nodes.
+    /// Kept as long as the nodes, and let go before them.
     _tracers: Vec<Tracer>,
+    group: Group,
     traces: Vec<LogTrace>,
 }
 
@@ -22,7 +22,7 @@ impl Traced {
             LogTrace::attach(group.pid(number), path, swallow)
         };
         let (tracers, traces) = (0..3).map(attach).collect::<Option<Vec<_>>>()?.into_iter().unzip();
-        Some(Traced { group, _tracers: tracers, traces })
+        Some(Traced { _tracers: tracers, group, traces })
     }
 
     /// How many nodes have synced all these texts.
@@ -37,7 +37,7 @@ impl Traced {
 
 /// One client, one put after the other: when the answer is there, the put itself was written to the logs of a
 /// majority, and each of them synced after that. (Tried with a log thread that reports a batch before it has
-/// flushed it: the first put is found synced nowhere.)
+/// flushed it: the second put is found synced nowhere.)
 #[test]
 fn a_put_is_acknowledged_once_a_majority_has_synced_it() {
     const PUTS: usize = 40;

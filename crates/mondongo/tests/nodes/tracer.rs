@@ -6,8 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A tracer that is attached to every thread of a process. It ends with the process.
+/// A tracer that is attached to every thread of a process. It ends with the process, or when it is dropped.
 pub(crate) struct Tracer(Child);
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // It may have ended. A node that is held by it could not be waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 impl Tracer {
     /// Attached with these options of `strace`, its trace going to `output`. None, with the reason printed: this
