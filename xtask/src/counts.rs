@@ -37,7 +37,62 @@ const WORKLOADS: [&str; 6] =
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    /// What it was counted with.
+    tools: Tools,
+    machine: Machine,
     row: Vec<Row>,
+}
+
+/// What counts of instructions and allocations depend on besides the code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tools {
+    rustc: String,
+    libc: String,
+    valgrind: String,
+}
+
+/// What is allowed because machines differ: the C library chooses its `memcpy` by the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Machine {
+    /// Up to here more instructions than a row allows are told and do not fail.
+    instructions_tolerance_percent: f64,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine { instructions_tolerance_percent: 10.0 }
+    }
+}
+
+impl Tools {
+    /// Those of this machine.
+    fn here() -> Tools {
+        let said = |program: &str, argument: &str| {
+            let output = Command::new(program).arg(argument).current_dir(root()).output();
+            let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            said.unwrap_or_default().trim().to_owned()
+        };
+        Tools {
+            rustc: said("rustc", "--version"),
+            libc: said("getconf", "GNU_LIBC_VERSION"),
+            valgrind: said("valgrind", "--version"),
+        }
+    }
+
+    /// What differs, in words; nothing if nothing does.
+    fn differences(&self, here: &Tools) -> Vec<String> {
+        let pairs = [
+            ("rustc", &self.rustc, &here.rustc),
+            ("libc", &self.libc, &here.libc),
+            ("valgrind", &self.valgrind, &here.valgrind),
+        ];
+        let differing = pairs.into_iter().filter(|(_, blessed, here)| blessed != here);
+        differing
+            .map(|(name, blessed, here)| format!("{name}: {blessed:?}, here {here:?}"))
+            .collect()
+    }
 }
 
 /// One count.
@@ -58,14 +113,22 @@ struct Row {
 enum Standing {
     Alike,
     Better,
+    /// Worse than the row allows, and not worse than other tools or another machine may make it: told only.
+    Dearer,
     Worse,
 }
 
 impl Row {
-    fn standing(&self, each: f64) -> Standing {
+    fn standing(&self, each: f64, machine: Machine, tools_differ: bool) -> Standing {
         let allowed = self.each * self.tolerance_percent / 100.0;
+        let by_machine = match self.what.as_str() {
+            "instructions" | "allocations" if tools_differ => f64::INFINITY,
+            "instructions" => self.each * machine.instructions_tolerance_percent / 100.0,
+            _ => 0.0,
+        };
         match each - self.each {
-            more if more > allowed => Standing::Worse,
+            more if more > allowed.max(by_machine) => Standing::Worse,
+            more if more > allowed => Standing::Dearer,
             less if less < -allowed => Standing::Better,
             _ => Standing::Alike,
         }
@@ -97,15 +160,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         counted.extend(count(&program, workload)?);
     }
     let path = root().join(FILE);
+    let tools = Tools::here();
     let blessed = match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str::<Table>(&text).with_context(|| FILE.to_string())?.row,
-        Err(_) if options.bless => Vec::new(),
+        Ok(text) => toml::from_str::<Table>(&text).with_context(|| FILE.to_string())?,
+        Err(_) if options.bless => {
+            Table { tools: tools.clone(), machine: Machine::default(), row: Vec::new() }
+        }
         Err(error) => return Err(error).context(FILE),
     };
+    let differences = blessed.tools.differences(&tools);
     if options.bless {
-        return bless(&path, &blessed, &counted);
+        ensure!(
+            differences.is_empty() || options.workloads.is_empty(),
+            "the other counts were made with other tools ({}): bless all of them",
+            differences.join("; ")
+        );
+        return bless(&path, &Table { tools, ..blessed }, &counted);
     }
-    let (text, worse) = compare(&blessed, &counted);
+    if !differences.is_empty() {
+        println!(
+            "counted with other tools than {FILE} ({}): instructions and allocations are told and fail nothing",
+            differences.join("; ")
+        );
+    }
+    let (text, worse) = compare(&blessed, !differences.is_empty(), &counted);
     print!("{text}");
     if worse > 0 {
         bail!(
@@ -120,10 +198,14 @@ fn target_folder() -> PathBuf {
 }
 
 /// One line for each count, and how many are worse or have nothing to be compared with.
-fn compare(blessed: &[Row], counted: &[(String, String, f64)]) -> (String, usize) {
+fn compare(
+    blessed: &Table,
+    tools_differ: bool,
+    counted: &[(String, String, f64)],
+) -> (String, usize) {
     let (mut text, mut worse) = (String::new(), 0);
     for (workload, what, each) in counted {
-        let row = blessed.iter().find(|row| row.workload == *workload && row.what == *what);
+        let row = blessed.row.iter().find(|row| row.workload == *workload && row.what == *what);
         let said = match row {
             None => {
                 worse += 1;
@@ -131,11 +213,12 @@ fn compare(blessed: &[Row], counted: &[(String, String, f64)]) -> (String, usize
             }
             Some(row) => {
                 let change = each - row.each;
-                let standing = row.standing(*each);
+                let standing = row.standing(*each, blessed.machine, tools_differ);
                 worse += usize::from(standing == Standing::Worse);
                 let word = match standing {
                     Standing::Alike => "alike",
                     Standing::Better => "better: bless it, so that it stays",
+                    Standing::Dearer => "dearer, which may be this machine's doing",
                     Standing::Worse => "worse",
                 };
                 format!(
@@ -151,9 +234,9 @@ fn compare(blessed: &[Row], counted: &[(String, String, f64)]) -> (String, usize
 }
 
 /// Writes the file anew: what was counted, and of the rest what stood there; tolerances stay.
-fn bless(path: &Path, blessed: &[Row], counted: &[(String, String, f64)]) -> Result<()> {
+fn bless(path: &Path, blessed: &Table, counted: &[(String, String, f64)]) -> Result<()> {
     let mut rows: Vec<Row> = Vec::new();
-    for row in blessed {
+    for row in &blessed.row {
         let is_counted = |c: &&(String, String, f64)| c.0 == row.workload && c.1 == row.what;
         let each = counted.iter().find(is_counted).map_or(row.each, |c| c.2);
         rows.push(Row { each, ..row.clone() });
@@ -172,6 +255,13 @@ fn bless(path: &Path, blessed: &[Row], counted: &[(String, String, f64)]) -> Res
     let mut text = String::from(
         "# What one operation of fixed work costs (docs/design/counts.md). Written by `cargo xtask counts --bless`;\n\
          # tolerances are edited by hand and stay.\n",
+    );
+    let Tools { rustc, libc, valgrind } = &blessed.tools;
+    let Machine { instructions_tolerance_percent: percent } = blessed.machine;
+    let _ = write!(
+        text,
+        "\n[tools]\nrustc = \"{rustc}\"\nlibc = \"{libc}\"\nvalgrind = \"{valgrind}\"\n\
+         \n[machine]\ninstructions_tolerance_percent = {percent:.1}\n"
     );
     for Row { workload, what, each, tolerance_percent } in &rows {
         let _ = write!(
@@ -249,6 +339,10 @@ mod tests {
         Row { workload, what, each, tolerance_percent: 3.0 }
     }
 
+    fn table(row: Vec<Row>) -> Table {
+        Table { tools: Tools::default(), machine: Machine::default(), row }
+    }
+
     fn counted(each: f64) -> (String, String, f64) {
         ("filter".into(), "instructions".into(), each)
     }
@@ -258,16 +352,45 @@ mod tests {
         for (each, standing) in [
             (100.0, Standing::Alike),
             (102.9, Standing::Alike),
-            (103.1, Standing::Worse),
+            (103.1, Standing::Dearer),
+            (109.9, Standing::Dearer),
+            (110.1, Standing::Worse),
             (97.1, Standing::Alike),
             (96.9, Standing::Better),
         ] {
-            assert_eq!(row(100.0).standing(each), standing, "{each}");
+            assert_eq!(row(100.0).standing(each, Machine::default(), false), standing, "{each}");
         }
-        assert_eq!(compare(&[row(100.0)], &[counted(104.0)]).1, 1);
-        assert_eq!(compare(&[row(100.0)], &[counted(90.0)]).1, 0);
-        let (text, worse) = compare(&[], &[counted(1.0)]);
+        let blessed = table(vec![row(100.0)]);
+        assert_eq!(compare(&blessed, false, &[counted(111.0)]).1, 1);
+        assert_eq!(compare(&blessed, false, &[counted(104.0)]).1, 0);
+        assert_eq!(compare(&blessed, false, &[counted(90.0)]).1, 0);
+        let (text, worse) = compare(&table(Vec::new()), false, &[counted(1.0)]);
         assert_eq!(worse, 1, "what nobody blessed is told: {text}");
+    }
+
+    /// Other tools excuse what depends on them, and not the messages and bytes that the code alone makes.
+    #[test]
+    fn other_tools_are_told_and_excuse_only_what_they_can_change() {
+        let tools = |rustc: &str| Tools { rustc: rustc.to_owned(), ..Tools::default() };
+        assert_eq!(tools("1").differences(&tools("1")), [""; 0]);
+        assert_eq!(tools("1").differences(&tools("2")), [r#"rustc: "1", here "2""#]);
+        for (what, differ, worse) in [
+            ("instructions", false, 1),
+            ("instructions", true, 0),
+            ("allocations", false, 1),
+            ("allocations", true, 0),
+            ("messages", false, 1),
+            ("messages", true, 1),
+            ("bytes", true, 1),
+        ] {
+            let blessed = table(vec![Row { what: what.to_owned(), ..row(100.0) }]);
+            let counted = [("filter".to_owned(), what.to_owned(), 200.0)];
+            assert_eq!(compare(&blessed, differ, &counted).1, worse, "{what}, {differ}");
+        }
+        // Without other tools, only instructions may be off by what machines differ.
+        let blessed = table(vec![Row { what: "allocations".to_owned(), ..row(100.0) }]);
+        let counted = [("filter".to_owned(), "allocations".to_owned(), 104.0)];
+        assert_eq!(compare(&blessed, false, &counted).1, 1);
     }
 
     #[test]
@@ -285,10 +408,14 @@ mod tests {
         let other = Row { workload: "store-put".into(), tolerance_percent: 7.0, ..row(50.0) };
         let kept = Row { tolerance_percent: 5.0, ..row(100.0) };
         let new = ("filter".to_string(), "allocations".to_string(), 2.0);
-        bless(&path, &[kept, other.clone()], &[counted(90.0), new]).expect("written");
+        let tools = Tools { rustc: "rustc 1".into(), libc: "glibc".into(), valgrind: "v".into() };
+        let machine = Machine { instructions_tolerance_percent: 12.5 };
+        let blessed = Table { tools, machine, row: vec![kept, other.clone()] };
+        bless(&path, &blessed, &[counted(90.0), new]).expect("written");
         let table: Table =
             toml::from_str(&fs::read_to_string(&path).expect("read")).expect("a table");
         fs::remove_file(&path).expect("removed");
+        assert_eq!((&table.tools, table.machine), (&blessed.tools, blessed.machine));
         assert_eq!(table.row[0], Row { each: 90.0, tolerance_percent: 5.0, ..row(0.0) });
         assert_eq!(table.row[1], other);
         assert_eq!(

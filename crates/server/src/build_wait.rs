@@ -87,7 +87,8 @@ impl Wait {
         let request = Request::Describe { collection: Some(self.collection.clone()) };
         // What this node has applied includes the entry that began the build.
         let options = Options { level: Level::Local, timeout_ms, ..Options::default() };
-        self.inbox.ask(Asked { call: Call { request, options }, reply, bytes: 512 });
+        let came = Instant::now().into_std();
+        self.inbox.ask(Asked { call: Call { request, options }, reply, bytes: 512, came });
         let described = match timeout_at(self.deadline, answer).await {
             Ok(Ok(Ok(Value::Document(described)))) => described,
             Ok(Ok(Err(error))) if error.code == ErrorCode::UnknownCollection => {

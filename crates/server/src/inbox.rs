@@ -9,12 +9,15 @@ use api::{Error, ErrorCode, Value};
 use bytes::Bytes;
 use paxos::{Entry, NodeId, PersistId, Slot};
 use replica::{Imported, PeerMessage, RequestId};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use store::Outcome;
 use tokio::sync::Notify;
 
 /// Most requests in the inbox; further ones are refused as busy.
 const REQUESTS_MAX: usize = 16_384;
+/// Most requests taken at once: between them the node tells the others that it is there.
+const REQUESTS_AT_ONCE: usize = 1_024;
 /// Bytes of peer messages in the inbox beyond which connections of peers wait until it is emptied.
 const PEER_BYTES_MAX: usize = 32 << 20;
 
@@ -72,7 +75,7 @@ pub(crate) struct Mail {
     pub(crate) news: Vec<PeerNews>,
     pub(crate) peers: Vec<(NodeId, PeerMessage)>,
     peer_bytes: usize,
-    pub(crate) requests: Vec<Asked>,
+    pub(crate) requests: VecDeque<Asked>,
     pub(crate) persisted: Option<PersistId>,
     pub(crate) fetched: Vec<Fetched>,
     /// The applied slot, and the outcomes up to it.
@@ -92,6 +95,8 @@ pub(crate) struct Mail {
     pub(crate) failure: Option<ServerError>,
     /// The event loop is to end.
     pub(crate) is_over: bool,
+    /// Some requests are still in the inbox.
+    pub(crate) has_left_some: bool,
     phase: Phase,
     /// Whether the event loop was woken since it last looked.
     woken: bool,
@@ -106,14 +111,22 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes everything. Waits for nothing.
+    /// Takes everything, except that of very many requests the later ones stay for the next time. Waits for nothing.
     pub(crate) fn take(&self) -> Mail {
         let mut mail = self.lock();
         let phase = mail.phase;
         let was_full = mail.peer_bytes >= PEER_BYTES_MAX;
-        let taken = std::mem::take(&mut *mail);
+        let mut taken = std::mem::take(&mut *mail);
         mail.phase = phase;
-        drop(mail);
+        if taken.requests.len() > REQUESTS_AT_ONCE {
+            let mut rest = std::mem::take(&mut taken.requests);
+            taken.requests = rest.drain(..REQUESTS_AT_ONCE).collect();
+            taken.has_left_some = true;
+            mail.requests = rest;
+            self.wake(mail);
+        } else {
+            drop(mail);
+        }
         if was_full {
             self.emptied.notify_waiters();
         }
@@ -142,7 +155,7 @@ impl Inbox {
                 (ErrorCode::Busy, "this node has too many requests waiting; try again")
             }
             Phase::Serving => {
-                mail.requests.push(asked);
+                mail.requests.push_back(asked);
                 self.wake(mail);
                 return;
             }
@@ -218,6 +231,37 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.inbox.fail(ServerError::Defect { part: self.part });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::{Call, Options, Request};
+    use gateway::Reply;
+    use std::time::Instant;
+
+    fn ask(inbox: &Inbox) {
+        let (reply, _answer) = Reply::channel();
+        let call = Call { request: Request::Status { hash: false }, options: Options::default() };
+        inbox.ask(Asked { call, reply, bytes: 0, came: Instant::now() });
+    }
+
+    /// The rest is not forgotten: the event loop is woken for it.
+    #[tokio::test]
+    async fn of_very_many_requests_some_are_taken_at_a_time() {
+        let inbox = Inbox::default();
+        inbox.set_phase(Phase::Serving);
+        for _ in 0..REQUESTS_AT_ONCE * 2 + 1 {
+            ask(&inbox);
+        }
+        for (count, has_left_some) in
+            [(REQUESTS_AT_ONCE, true), (REQUESTS_AT_ONCE, true), (1, false)]
+        {
+            inbox.filled().await;
+            let mail = inbox.take();
+            assert_eq!((mail.requests.len(), mail.has_left_some), (count, has_left_some));
         }
     }
 }

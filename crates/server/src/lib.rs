@@ -19,12 +19,13 @@
 //! and wake each other without a context switch. All others hand their results to the
 //! inbox (`inbox`), which wakes the event loop once per batch.
 //!
-//! **Bounds.** Requests under way are limited by number and bytes, connections by the limit of open
-//! files, messages to a peer by bytes (more are dropped: messages may be lost), entries waiting for the
-//! store by bytes (beyond it messages that bring more are dropped and writes refused as busy); the log's
-//! queue is bounded by the core's own windows.
+//! **Bounds.** Requests under way are limited by how long the first of them waits (`admission`), and by number
+//! and bytes; connections by the limit of open files; messages to a peer by bytes (more are dropped: messages
+//! may be lost); entries waiting for the store by bytes (beyond it messages that bring more are dropped and
+//! writes refused as busy); the log's queue is bounded by the core's own windows.
 
 mod address;
+mod admission;
 mod apply_thread;
 mod backlog;
 mod build_wait;

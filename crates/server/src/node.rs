@@ -1,5 +1,6 @@
 //! The event loop: takes everything from the inbox, steps the replica, carries out what it says.
 
+use crate::admission::{Kind, Line, is_late};
 use crate::apply_thread::{ApplyJob, cost_bytes};
 use crate::backlog::Backlog;
 use crate::error::ServerError;
@@ -62,12 +63,33 @@ pub(crate) struct UnderWay {
     requests: HashMap<RequestId, Waiting>,
     bytes: usize,
     last: u64,
+    writes: Line,
+    reads: Line,
 }
 
 struct Waiting {
     reply: Reply,
     bytes: usize,
     deadline: Instant,
+    /// In which line it waits.
+    kind: Kind,
+}
+
+/// Which kinds of requests are not to join those that wait ([`crate::admission`]).
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    writes: bool,
+    reads: bool,
+}
+
+impl Late {
+    fn is(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Write => self.writes,
+            Kind::Read => self.reads,
+            Kind::Free => false,
+        }
+    }
 }
 
 /// What the operator was told last of this node's role.
@@ -106,6 +128,7 @@ impl Node {
             if mail.is_over {
                 return Ok(());
             }
+            let has_left_some = mail.has_left_some;
             self.take_in(mail);
             let due = ticks.take_due(tokio::time::Instant::now());
             for _ in 0..due {
@@ -132,6 +155,10 @@ impl Node {
             self.peers.flush();
             self.tell_role();
             self.tell_handed_over();
+            if has_left_some {
+                // What was said to the others leaves first, and what they say comes in.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -174,8 +201,13 @@ impl Node {
         if !mail.requests.is_empty() {
             let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
             let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+            let now = Instant::now();
+            let late = Late {
+                writes: self.under_way.is_late(Kind::Write, now),
+                reads: self.under_way.is_late(Kind::Read, now) || self.readers_are_late(now),
+            };
             for asked in mail.requests {
-                self.on_request(asked, now_ms, is_full);
+                self.on_request(asked, now_ms, is_full, late);
             }
         }
     }
@@ -217,23 +249,31 @@ impl Node {
         }
     }
 
-    fn on_request(&mut self, asked: Asked, now_ms: u64, is_full: bool) {
-        let Asked { call, reply, bytes } = asked;
+    fn on_request(&mut self, asked: Asked, now_ms: u64, is_full: bool, late: Late) {
+        let Asked { call, reply, bytes, came } = asked;
+        let kind = Kind::of(&call.request);
         let too_much = self.under_way.requests.len() >= REQUESTS_MAX
             || self.under_way.bytes + bytes > REQUEST_BYTES_MAX;
         let refusal = if too_much {
             "this node has too many requests under way; try again or another member"
         } else if is_full && call.request.is_write() {
             "the store of this node is behind the log; try again or another member"
+        } else if late.is(kind) {
+            "this node is asked for more than it can do; try again later"
         } else {
             let milliseconds =
                 call.options.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT).min(TIMEOUT_MS_MAX);
-            let deadline = Instant::now() + Duration::from_millis(milliseconds);
-            let id = self.under_way.begin(Waiting { reply, bytes, deadline });
+            let deadline = came + Duration::from_millis(milliseconds);
+            let id = self.under_way.begin(Waiting { reply, bytes, deadline, kind }, came);
             self.replica.step(Input::Request { id, call, now_ms });
             return;
         };
         reply.send(Err(Error::new(ErrorCode::Busy, refusal)));
+    }
+
+    fn readers_are_late(&self, now: Instant) -> bool {
+        let (waiting, first) = self.readers.first(|query| query.since);
+        is_late(waiting, first, now)
     }
 
     fn carry_out(&mut self, output: Output, queries: &mut Vec<Query>) {
@@ -256,9 +296,10 @@ impl Node {
                 }
             }
             Output::Query { id, request } => {
-                if let Some(waiting) = self.under_way.requests.get(&id) {
+                if let Some(waiting) = self.under_way.hand_over(id) {
                     let (deadline, origin) = (waiting.deadline, waiting.reply.origin());
-                    queries.push(Query { id, request, deadline, origin });
+                    let since = Instant::now();
+                    queries.push(Query { id, request, since, deadline, origin });
                 }
             }
             Output::Reply { id, answer } => self.answer(id, answer),
@@ -339,9 +380,12 @@ impl Node {
 }
 
 impl UnderWay {
-    fn begin(&mut self, waiting: Waiting) -> RequestId {
+    fn begin(&mut self, waiting: Waiting, came: Instant) -> RequestId {
         self.last += 1;
         let id = RequestId(self.last);
+        if let Some(line) = self.line(waiting.kind) {
+            line.join(id, came);
+        }
         self.bytes += waiting.bytes;
         self.requests.insert(id, waiting);
         id
@@ -350,7 +394,37 @@ impl UnderWay {
     fn end(&mut self, id: RequestId) -> Option<Reply> {
         let waiting = self.requests.remove(&id)?;
         self.bytes -= waiting.bytes;
+        if let Some(line) = self.line(waiting.kind) {
+            line.leave();
+        }
         Some(waiting.reply)
+    }
+
+    /// The readers have it now: it waits in their queue.
+    fn hand_over(&mut self, id: RequestId) -> Option<&Waiting> {
+        let kind = std::mem::replace(&mut self.requests.get_mut(&id)?.kind, Kind::Free);
+        if let Some(line) = self.line(kind) {
+            line.leave();
+        }
+        self.requests.get(&id)
+    }
+
+    fn is_late(&mut self, kind: Kind, now: Instant) -> bool {
+        let line = match kind {
+            Kind::Write => &mut self.writes,
+            Kind::Read => &mut self.reads,
+            Kind::Free => return false,
+        };
+        let requests = &self.requests;
+        line.is_late(now, |id| requests.get(&id).is_some_and(|waiting| waiting.kind == kind))
+    }
+
+    fn line(&mut self, kind: Kind) -> Option<&mut Line> {
+        match kind {
+            Kind::Write => Some(&mut self.writes),
+            Kind::Read => Some(&mut self.reads),
+            Kind::Free => None,
+        }
     }
 }
 

@@ -107,6 +107,12 @@ impl<T> Queue<T> {
         Taken::Items(taken)
     }
 
+    /// How many items wait, and what `look` sees in the first of them.
+    pub(crate) fn first<R>(&self, look: impl FnOnce(&T) -> R) -> (usize, Option<R>) {
+        let state = self.lock();
+        (state.items.len(), state.items.first().map(look))
+    }
+
     /// Ends the queue: takers get what is left, then [`Taken::Closed`].
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -134,8 +140,10 @@ mod tests {
         let queue = Queue::new();
         queue.push(1);
         queue.push_all(&mut vec![2, 3]);
+        assert_eq!(queue.first(|first| *first), (3, Some(1)));
         assert_eq!(queue.take(2, None), Taken::Items(vec![1, 2]));
         assert_eq!(queue.take(2, None), Taken::Items(vec![3]));
+        assert_eq!(queue.first(|first| *first), (0, None));
         assert_eq!(queue.take(2, NO_WAIT), Taken::Nothing);
     }
 

@@ -25,6 +25,8 @@ const QUERIES_MAX: usize = 32;
 pub(crate) struct Query {
     pub(crate) id: RequestId,
     pub(crate) request: Request,
+    /// When it was handed over.
+    pub(crate) since: Instant,
     /// When nobody waits for it any more.
     pub(crate) deadline: Instant,
     /// Whence it came.

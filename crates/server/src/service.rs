@@ -8,6 +8,7 @@ use crate::watch_thread::Watches;
 use api::{Call, Document, Error, Expectation, ModifyAction, Request, Value, Watch};
 use gateway::{Reply, ReplySink, Service};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// A request that has come in.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) reply: Reply,
     /// About how much memory the call takes.
     pub(crate) bytes: usize,
+    /// When it came.
+    pub(crate) came: Instant,
 }
 
 /// Puts calls into the inbox.
@@ -52,7 +55,7 @@ impl Service for NodeService {
             _ => reply,
         };
         let bytes = request_bytes(&call.request);
-        self.inbox.ask(Asked { call, reply, bytes });
+        self.inbox.ask(Asked { call, reply, bytes, came: Instant::now() });
     }
 }
 

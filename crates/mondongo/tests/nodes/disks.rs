@@ -4,11 +4,12 @@
 use crate::faults::{finish, progress};
 use crate::group::{Connection, Group, refused, wait_for};
 use crate::harness::workload::Settings;
+use crate::tracer::fail_syncs;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A small file system of its own. Unmounted when it is dropped.
@@ -81,43 +82,6 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A tracer that lets every further sync of a node fail. None, with the reason printed: it is not there.
-fn fail_syncs(process: u32) -> Option<Child> {
-    let strace = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"])
-        .args(["-e", "inject=fdatasync,fsync:error=EIO", "-p", &process.to_string()])
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut strace = match strace {
-        Ok(strace) => strace,
-        Err(error) => {
-            eprintln!("skipped: syncs cannot be made to fail without strace: {error}");
-            return None;
-        }
-    };
-    let tasks = Path::new("/proc").join(process.to_string()).join("task");
-    let attached = wait_for("strace to attach", || {
-        if strace.try_wait().expect("a child").is_some() {
-            return Some(false);
-        }
-        let mut tasks = fs::read_dir(&tasks).expect("the node runs");
-        let is_traced = |status: String| !status.contains("TracerPid:\t0\n");
-        let all = tasks.all(|task| {
-            let status = fs::read_to_string(task.expect("a task").path().join("status"));
-            // A thread may have ended meanwhile.
-            status.is_ok_and(is_traced)
-        });
-        all.then_some(true)
-    });
-    if !attached {
-        let output = strace.wait_with_output().expect("its output");
-        let said = String::from_utf8_lossy(&output.stderr);
-        eprintln!("skipped: strace may not attach here: {said}");
-        return None;
-    }
-    Some(strace)
-}
-
 /// D17: a failed sync is fatal, PostgreSQL's fsyncgate.
 #[test]
 fn a_node_whose_syncs_fail_stops_and_the_group_goes_on() {
@@ -125,9 +89,9 @@ fn a_node_whose_syncs_fail_stops_and_the_group_goes_on() {
     let load = group.load(Settings::default());
     progress(&load, 100);
     let victim = group.leader();
-    let Some(mut strace) = fail_syncs(group.pid(victim)) else { return };
+    let Some(strace) = fail_syncs(group.pid(victim)) else { return };
     let status = group.wait_for_exit(victim);
-    strace.wait().expect("it ends with the node");
+    strace.wait();
     assert_eq!(status.code(), Some(1), "{}", group.log(victim));
     let log = group.log(victim);
     let last = log.lines().last().unwrap_or_default();
@@ -145,7 +109,7 @@ fn what_could_not_be_synced_is_never_acknowledged() {
     let mut group = Group::start(1);
     assert_eq!(group.ask(0, &json!(["write", "k", 0])), json!(["ok", 0]));
     let mut connection = Connection::open(&group.nodes[0].address).expect("a connection");
-    let Some(mut strace) = fail_syncs(group.pid(0)) else { return };
+    let Some(strace) = fail_syncs(group.pid(0)) else { return };
     for number in 1..=20 {
         // It ends while they come.
         let _ = connection.send(&json!(["write", "k", number]));
@@ -154,7 +118,7 @@ fn what_could_not_be_synced_is_never_acknowledged() {
         assert_eq!(answer[0], "ko", "acknowledged without a sync: {answer}");
     }
     assert_eq!(group.wait_for_exit(0).code(), Some(1));
-    strace.wait().expect("it ends with the node");
+    strace.wait();
     group.start_node(0, None);
     // Written and not acknowledged: each of them may have happened.
     let found = group.ask(0, &json!(["read", "k"]));

@@ -417,6 +417,14 @@ impl Connection {
         self.0.write_all(&[&length.to_be_bytes()[..], text.as_bytes()].concat())
     }
 
+    /// Whether an answer has come, or its beginning.
+    pub(crate) fn has_answer(&mut self) -> bool {
+        self.0.set_nonblocking(true).expect("a socket");
+        let has_come = self.0.peek(&mut [0]).is_ok();
+        self.0.set_nonblocking(false).expect("a socket");
+        has_come
+    }
+
     pub(crate) fn receive(&mut self) -> io::Result<Value> {
         let mut length = [0; 2];
         self.0.read_exact(&mut length)?;
