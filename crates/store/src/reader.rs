@@ -247,8 +247,8 @@ pub struct GlanceLimits {
 
 impl<E: Engine> Glance<'_, E> {
     /// Answers a read, a search, a count or a distinct as [`Reader::query_within`] does, if no more than `limits`
-    /// allow has to be read and the answer fits `bytes_max` bytes of JSON. None: it is not known
-    /// what the answer is, nor whether there is one.
+    /// allow has to be read, `may_go_on` says so after each row, and the answer fits `bytes_max` bytes of JSON. None: it
+    /// is not known what the answer is, nor whether there is one.
     ///
     /// # Errors
     /// As [`Reader::query`].
@@ -257,6 +257,7 @@ impl<E: Engine> Glance<'_, E> {
         request: &Request,
         bytes_max: usize,
         limits: GlanceLimits,
+        may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Result<Value, Error>>, Fatal> {
         let is_one_answer = match request {
             Request::Read { .. } | Request::Count { .. } | Request::Distinct { .. } => true,
@@ -270,6 +271,7 @@ impl<E: Engine> Glance<'_, E> {
             view: &self.view,
             rows: Cell::new(limits.rows),
             bytes: Cell::new(limits.bytes),
+            may_go_on,
             is_spent: Cell::new(false),
         };
         let found = self.reader.run_at(&view, request);
@@ -292,6 +294,7 @@ struct Limited<'v, V> {
     /// What may still be read.
     rows: Cell<usize>,
     bytes: Cell<usize>,
+    may_go_on: &'v dyn Fn() -> bool,
     is_spent: Cell<bool>,
 }
 
@@ -302,30 +305,41 @@ impl<V> Limited<'_, V> {
         rest.is_some()
     }
 
-    fn charge(&self, rows: usize, bytes: usize) -> Result<(), EngineError> {
-        if self.is_spent.get() || !Self::take(&self.rows, rows) || !Self::take(&self.bytes, bytes) {
-            self.is_spent.set(true);
-            return Err(EngineError::Io("a glance was to read more than it may".into()));
+    /// A row, or a range, is to be read.
+    fn charge(&self, rows: usize) -> Result<(), EngineError> {
+        self.check(!self.is_spent.get() && Self::take(&self.rows, rows))
+    }
+
+    /// So much was read; `rows` were not charged before.
+    fn was_read(&self, rows: usize, bytes: usize) -> Result<(), EngineError> {
+        self.charge(rows)?;
+        self.check(Self::take(&self.bytes, bytes) && (self.may_go_on)())
+    }
+
+    fn check(&self, is_allowed: bool) -> Result<(), EngineError> {
+        if is_allowed {
+            return Ok(());
         }
-        Ok(())
+        self.is_spent.set(true);
+        Err(EngineError::Io("a glance was to read more than it may".into()))
     }
 }
 
 impl<V: View> View for Limited<'_, V> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.charge(1, 0)?;
+        self.charge(1)?;
         let value = self.view.get(key)?;
-        self.charge(0, value.as_ref().map_or(0, Bytes::len))?;
+        self.was_read(0, value.as_ref().map_or(0, Bytes::len))?;
         Ok(value)
     }
 
     fn range(&self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'_> {
-        if let Err(spent) = self.charge(1, 0) {
+        if let Err(spent) = self.charge(1) {
             return Box::new(std::iter::once(Err(spent)));
         }
         Box::new(self.view.range(from, to, direction).map(|row| {
             let (key, value) = row?;
-            self.charge(1, key.len() + value.len())?;
+            self.was_read(1, key.len() + value.len())?;
             Ok((key, value))
         }))
     }

@@ -70,11 +70,11 @@ proptest! {
             let bytes_max = if dice.one_in(4) { 300 } else { 1 << 20 };
             let answer = whole(&reader, &request, bytes_max);
             let glance = reader.glance();
-            let all = glance.query(&request, bytes_max, PLENTY).expect("no trouble");
+            let all = glance.query(&request, bytes_max, PLENTY, &|| true).expect("no trouble");
             // As text: no NaN equals another.
             prop_assert_eq!(format!("{all:?}"), format!("{answer:?}"), "{:?}", request);
             let limits = GlanceLimits { rows: dice.below(40) as usize, bytes: dice.below(4_000) as usize };
-            if let Some(some) = glance.query(&request, bytes_max, limits).expect("no trouble") {
+            if let Some(some) = glance.query(&request, bytes_max, limits, &|| true).expect("no trouble") {
                 answered += 1;
                 prop_assert_eq!(format!("{:?}", Some(some)), format!("{answer:?}"), "{:?}", request);
             }
@@ -88,7 +88,9 @@ fn no_more_rows_are_read_than_allowed() {
     let store = store(7);
     let reader = store.reader();
     let all = search(doc! {}, SearchOptions::default());
-    let Ok(Some(Ok(Value::Array(found)))) = reader.glance().query(&all, usize::MAX, PLENTY) else {
+    let Ok(Some(Ok(Value::Array(found)))) =
+        reader.glance().query(&all, usize::MAX, PLENTY, &|| true)
+    else {
         panic!("everything is found")
     };
     assert!(found.len() > 3);
@@ -96,7 +98,7 @@ fn no_more_rows_are_read_than_allowed() {
     let rows = found.len() + 2;
     let within = |rows, bytes| {
         let limits = GlanceLimits { rows, bytes };
-        reader.glance().query(&all, usize::MAX, limits).expect("no trouble").is_some()
+        reader.glance().query(&all, usize::MAX, limits, &|| true).expect("no trouble").is_some()
     };
     assert!(within(rows, usize::MAX));
     assert!(!within(rows - 1, usize::MAX));
@@ -105,8 +107,22 @@ fn no_more_rows_are_read_than_allowed() {
     let few =
         SearchOptions { limit: Some(2), hint: Some("_id_".into()), ..SearchOptions::default() };
     let limits = GlanceLimits { rows: 5, bytes: usize::MAX };
-    let found = reader.glance().query(&search(doc! {}, few), usize::MAX, limits);
+    let found = reader.glance().query(&search(doc! {}, few), usize::MAX, limits, &|| true);
     assert!(matches!(found, Ok(Some(Ok(Value::Array(found)))) if found.len() == 2));
+}
+
+#[test]
+fn it_ends_after_the_row_at_which_it_is_told_so() {
+    let store = store(7);
+    let all = search(doc! {}, SearchOptions::default());
+    let asked = std::cell::Cell::new(0);
+    let third_is_last = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 3
+    };
+    let found = store.reader().glance().query(&all, usize::MAX, PLENTY, &third_is_last);
+    assert!(matches!(found, Ok(None)));
+    assert_eq!(asked.get(), 3);
 }
 
 #[test]
@@ -120,7 +136,7 @@ fn what_comes_in_parts_or_is_no_query_is_left() {
         Request::Members,
     ];
     for request in others {
-        let found = store.reader().glance().query(&request, usize::MAX, PLENTY);
+        let found = store.reader().glance().query(&request, usize::MAX, PLENTY, &|| true);
         assert!(matches!(found, Ok(None)), "{request:?}");
     }
 }
