@@ -1,7 +1,8 @@
 //! The one inbox of the event loop: everything that happens to a node enters here.
 //!
-//! Whoever puts something in wakes the event loop only if it has not been woken since it last looked,
-//! so a burst costs one wake-up. The event loop takes everything at once.
+//! The event loop takes everything at once. Whoever puts something in wakes it only while it rests
+//! ([`Inbox::rest`]) and has not been woken yet, so a burst costs one wake-up, and what comes while the event loop
+//! is at work costs none.
 
 use crate::error::ServerError;
 use crate::service::Asked;
@@ -93,8 +94,12 @@ pub(crate) struct Mail {
     /// The event loop is to end.
     pub(crate) is_over: bool,
     phase: Phase,
-    /// Whether the event loop was woken since it last looked.
-    woken: bool,
+    /// Whether anything waits for what is applied.
+    applied_is_awaited: bool,
+    /// Whether something came that the event loop should look at before it rests.
+    is_filled: bool,
+    /// Whether the event loop rests and nobody has woken it.
+    is_at_rest: bool,
 }
 
 /// The inbox of one node.
@@ -106,13 +111,13 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes everything. Waits for nothing.
+    /// Takes everything. Waits for nothing. The event loop is at work from here on.
     pub(crate) fn take(&self) -> Mail {
         let mut mail = self.lock();
-        let phase = mail.phase;
+        let (phase, applied_is_awaited) = (mail.phase, mail.applied_is_awaited);
         let was_full = mail.peer_bytes >= PEER_BYTES_MAX;
         let taken = std::mem::take(&mut *mail);
-        mail.phase = phase;
+        (mail.phase, mail.applied_is_awaited) = (phase, applied_is_awaited);
         drop(mail);
         if was_full {
             self.emptied.notify_waiters();
@@ -120,7 +125,7 @@ impl Inbox {
         taken
     }
 
-    /// Waits until there is something to take.
+    /// Waits until there is something to take, after [`Inbox::rest`] said that there is not.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }
@@ -130,6 +135,33 @@ impl Inbox {
         let mut mail = self.lock();
         put(&mut mail);
         self.wake(mail);
+    }
+
+    /// Says that the store has applied everything up to a slot, with what came of it. If nothing waits for that, the
+    /// event loop learns it when it looks next, which it does at each tick.
+    pub(crate) fn put_applied(&self, through: Slot, mut outcomes: Vec<Outcome>) {
+        let mut mail = self.lock();
+        match &mut mail.applied {
+            Some((slot, earlier)) => {
+                *slot = through;
+                earlier.append(&mut outcomes);
+            }
+            none => *none = Some((through, outcomes)),
+        }
+        if mail.applied_is_awaited {
+            self.wake(mail);
+        }
+    }
+
+    /// For the event loop, at the end of its turn: from here on it is woken, unless there is something to take already.
+    /// Then it is false. `awaits_applied`: whether something waits for
+    /// what is applied.
+    pub(crate) fn rest(&self, awaits_applied: bool) -> bool {
+        let mut mail = self.lock();
+        mail.applied_is_awaited = awaits_applied;
+        mail.is_filled |= awaits_applied && mail.applied.is_some();
+        mail.is_at_rest = !mail.is_filled;
+        mail.is_at_rest
     }
 
     /// Takes a request, or answers it at once if the node does not serve or has too many waiting.
@@ -195,9 +227,10 @@ impl Inbox {
     }
 
     fn wake(&self, mut mail: MutexGuard<'_, Mail>) {
-        let woken = std::mem::replace(&mut mail.woken, true);
+        mail.is_filled = true;
+        let is_at_rest = std::mem::take(&mut mail.is_at_rest);
         drop(mail);
-        if !woken {
+        if is_at_rest {
             self.filled.notify_one();
         }
     }
@@ -219,5 +252,66 @@ impl Drop for Alarm {
         if std::thread::panicking() {
             self.inbox.fail(ServerError::Defect { part: self.part });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// Whether the event loop would be woken.
+    fn is_woken(inbox: &Inbox) -> bool {
+        let filled = pin!(inbox.filled());
+        filled.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[test]
+    fn what_comes_while_the_event_loop_rests_wakes_it_once() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        assert!(!is_woken(&inbox));
+        inbox.put(|mail| mail.stored = Some(Slot(1)));
+        inbox.put(|mail| mail.stored = Some(Slot(2)));
+        assert!(is_woken(&inbox));
+        assert!(!is_woken(&inbox));
+        assert_eq!(inbox.take().stored, Some(Slot(2)));
+        assert!(inbox.rest(false));
+    }
+
+    #[test]
+    fn what_comes_while_the_event_loop_works_is_seen_before_it_rests() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        let _ = inbox.take();
+        inbox.put(|mail| mail.persisted = Some(PersistId(1)));
+        assert!(!is_woken(&inbox), "it is awake");
+        assert!(!inbox.rest(false));
+        assert_eq!(inbox.take().persisted, Some(PersistId(1)));
+        assert!(inbox.rest(false));
+    }
+
+    #[test]
+    fn what_is_applied_wakes_nobody_who_does_not_wait_for_it() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        inbox.put_applied(Slot(1), Vec::new());
+        assert!(!is_woken(&inbox));
+        inbox.put_applied(Slot(2), Vec::new());
+        assert_eq!(inbox.take().applied, Some((Slot(2), Vec::new())));
+        assert!(inbox.rest(true));
+        inbox.put_applied(Slot(3), Vec::new());
+        assert!(is_woken(&inbox));
+    }
+
+    #[test]
+    fn what_was_applied_before_somebody_waited_for_it_is_not_missed() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        let _ = inbox.take();
+        inbox.put_applied(Slot(1), Vec::new());
+        assert!(!inbox.rest(true));
+        assert_eq!(inbox.take().applied, Some((Slot(1), Vec::new())));
     }
 }

@@ -26,6 +26,7 @@
 
 mod address;
 mod apply_thread;
+mod at_once;
 mod backlog;
 mod build_wait;
 mod connections;
