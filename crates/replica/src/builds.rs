@@ -24,6 +24,11 @@ pub(crate) struct Builds {
 }
 
 impl Builds {
+    /// Whether an index was being built, as far as is known.
+    pub(crate) fn is_building(&self) -> bool {
+        self.is_building
+    }
+
     /// Takes in what entries came to.
     pub(crate) fn note(&mut self, outcomes: &[Outcome]) {
         let Some(last) = outcomes.last() else { return };

@@ -425,6 +425,14 @@ impl Replica {
         self.reads.len() + self.ready.len()
     }
 
+    /// Whether anything is done once more is applied, so that [`Input::Applied`] should come without delay: a client
+    /// waits for it, or the next step of a build does. Else it may come with whatever comes next, at a tick
+    /// at the latest.
+    pub fn awaits_applied(&self) -> bool {
+        self.applied < self.delivered
+            && (self.writes.len() > 0 || !self.ready.is_empty() || self.builds.is_building())
+    }
+
     fn on_peer(&mut self, from: NodeId, message: PeerMessage) {
         match message {
             PeerMessage::Paxos(message) => {

@@ -4,7 +4,7 @@
 //! request waits as long as the queue is deep, and most are answered after their client has given up. So the bound
 //! is one of time: while the requests that came first have waited for longer than [`WAIT_MAX`], no others join
 //! them. What may wait is then what the node does in so long, be it fast or slow, and nobody sets a number
-//! (`docs/decisions/0011-refuse-by-waiting-time.md`).
+//! (`docs/decisions/0012-refuse-by-waiting-time.md`).
 
 use api::Request;
 use replica::RequestId;

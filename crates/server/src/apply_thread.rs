@@ -174,7 +174,7 @@ impl Worker {
     fn apply(&mut self, batch: &[Decided]) -> Result<(), Fatal> {
         let entries: Vec<Entry<'_>> =
             (batch.iter()).map(|(slot, effect)| effect.entry(*slot)).collect();
-        let mut outcomes = self.thread.store.apply(&entries)?;
+        let outcomes = self.thread.store.apply(&entries)?;
         let through = Slot(self.thread.store.applied_slot());
         let bytes = batch.iter().map(cost_bytes).sum();
         self.unpersisted_bytes += bytes;
@@ -185,13 +185,7 @@ impl Worker {
         }
         self.thread.backlog.subtract(bytes);
         self.thread.watches.applied(batch);
-        self.thread.inbox.put(|mail| match &mut mail.applied {
-            Some((slot, earlier)) => {
-                *slot = through;
-                earlier.append(&mut outcomes);
-            }
-            none => *none = Some((through, outcomes)),
-        });
+        self.thread.inbox.put_applied(through, outcomes);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The one inbox of the event loop: everything that happens to a node enters here.
 //!
-//! Whoever puts something in wakes the event loop only if it has not been woken since it last looked,
-//! so a burst costs one wake-up. The event loop takes everything at once.
+//! The event loop takes everything at once. Whoever puts something in wakes it only while it rests
+//! ([`Inbox::rest`]) and has not been woken yet, so a burst costs one wake-up, and what comes while the event loop
+//! is at work costs none.
 
 use crate::error::ServerError;
 use crate::service::Asked;
@@ -98,8 +99,12 @@ pub(crate) struct Mail {
     /// Some requests are still in the inbox.
     pub(crate) has_left_some: bool,
     phase: Phase,
-    /// Whether the event loop was woken since it last looked.
-    woken: bool,
+    /// Whether anything waits for what is applied.
+    applied_is_awaited: bool,
+    /// Whether something came that the event loop should look at before it rests.
+    is_filled: bool,
+    /// Whether the event loop rests and nobody has woken it.
+    is_at_rest: bool,
 }
 
 /// The inbox of one node.
@@ -111,29 +116,29 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes everything, except that of very many requests the later ones stay for the next time. Waits for nothing.
+    /// Takes everything, except that of very many requests the later ones stay for the next time. Waits for nothing. The event
+    /// loop is at work from here on.
     pub(crate) fn take(&self) -> Mail {
         let mut mail = self.lock();
-        let phase = mail.phase;
+        let (phase, applied_is_awaited) = (mail.phase, mail.applied_is_awaited);
         let was_full = mail.peer_bytes >= PEER_BYTES_MAX;
         let mut taken = std::mem::take(&mut *mail);
-        mail.phase = phase;
+        (mail.phase, mail.applied_is_awaited) = (phase, applied_is_awaited);
         if taken.requests.len() > REQUESTS_AT_ONCE {
             let mut rest = std::mem::take(&mut taken.requests);
             taken.requests = rest.drain(..REQUESTS_AT_ONCE).collect();
             taken.has_left_some = true;
             mail.requests = rest;
-            self.wake(mail);
-        } else {
-            drop(mail);
+            mail.is_filled = true;
         }
+        drop(mail);
         if was_full {
             self.emptied.notify_waiters();
         }
         taken
     }
 
-    /// Waits until there is something to take.
+    /// Waits until there is something to take, after [`Inbox::rest`] said that there is not.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }
@@ -143,6 +148,33 @@ impl Inbox {
         let mut mail = self.lock();
         put(&mut mail);
         self.wake(mail);
+    }
+
+    /// Says that the store has applied everything up to a slot, with what came of it. If nothing waits for that, the
+    /// event loop learns it when it looks next, which it does at each tick.
+    pub(crate) fn put_applied(&self, through: Slot, mut outcomes: Vec<Outcome>) {
+        let mut mail = self.lock();
+        match &mut mail.applied {
+            Some((slot, earlier)) => {
+                *slot = through;
+                earlier.append(&mut outcomes);
+            }
+            none => *none = Some((through, outcomes)),
+        }
+        if mail.applied_is_awaited {
+            self.wake(mail);
+        }
+    }
+
+    /// For the event loop, at the end of its turn: from here on it is woken, unless there is something to take already.
+    /// Then it is false. `awaits_applied`: whether something waits for
+    /// what is applied.
+    pub(crate) fn rest(&self, awaits_applied: bool) -> bool {
+        let mut mail = self.lock();
+        mail.applied_is_awaited = awaits_applied;
+        mail.is_filled |= awaits_applied && mail.applied.is_some();
+        mail.is_at_rest = !mail.is_filled;
+        mail.is_at_rest
     }
 
     /// Takes a request, or answers it at once if the node does not serve or has too many waiting.
@@ -208,9 +240,10 @@ impl Inbox {
     }
 
     fn wake(&self, mut mail: MutexGuard<'_, Mail>) {
-        let woken = std::mem::replace(&mut mail.woken, true);
+        mail.is_filled = true;
+        let is_at_rest = std::mem::take(&mut mail.is_at_rest);
         drop(mail);
-        if !woken {
+        if is_at_rest {
             self.filled.notify_one();
         }
     }
@@ -240,6 +273,8 @@ mod tests {
     use super::*;
     use api::{Call, Options, Request};
     use gateway::Reply;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
     use std::time::Instant;
 
     fn ask(inbox: &Inbox) {
@@ -248,9 +283,9 @@ mod tests {
         inbox.ask(Asked { call, reply, bytes: 0, came: Instant::now() });
     }
 
-    /// The rest is not forgotten: the event loop is woken for it.
-    #[tokio::test]
-    async fn of_very_many_requests_some_are_taken_at_a_time() {
+    /// The rest is not forgotten: the event loop does not rest before it has taken it.
+    #[test]
+    fn of_very_many_requests_some_are_taken_at_a_time() {
         let inbox = Inbox::default();
         inbox.set_phase(Phase::Serving);
         for _ in 0..REQUESTS_AT_ONCE * 2 + 1 {
@@ -259,9 +294,64 @@ mod tests {
         for (count, has_left_some) in
             [(REQUESTS_AT_ONCE, true), (REQUESTS_AT_ONCE, true), (1, false)]
         {
-            inbox.filled().await;
+            assert!(!inbox.rest(false), "there is more");
             let mail = inbox.take();
             assert_eq!((mail.requests.len(), mail.has_left_some), (count, has_left_some));
         }
+        assert!(inbox.rest(false));
+    }
+
+    /// Whether the event loop would be woken.
+    fn is_woken(inbox: &Inbox) -> bool {
+        let filled = pin!(inbox.filled());
+        filled.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[test]
+    fn what_comes_while_the_event_loop_rests_wakes_it_once() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        assert!(!is_woken(&inbox));
+        inbox.put(|mail| mail.stored = Some(Slot(1)));
+        inbox.put(|mail| mail.stored = Some(Slot(2)));
+        assert!(is_woken(&inbox));
+        assert!(!is_woken(&inbox));
+        assert_eq!(inbox.take().stored, Some(Slot(2)));
+        assert!(inbox.rest(false));
+    }
+
+    #[test]
+    fn what_comes_while_the_event_loop_works_is_seen_before_it_rests() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        let _ = inbox.take();
+        inbox.put(|mail| mail.persisted = Some(PersistId(1)));
+        assert!(!is_woken(&inbox), "it is awake");
+        assert!(!inbox.rest(false));
+        assert_eq!(inbox.take().persisted, Some(PersistId(1)));
+        assert!(inbox.rest(false));
+    }
+
+    #[test]
+    fn what_is_applied_wakes_nobody_who_does_not_wait_for_it() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        inbox.put_applied(Slot(1), Vec::new());
+        assert!(!is_woken(&inbox));
+        inbox.put_applied(Slot(2), Vec::new());
+        assert_eq!(inbox.take().applied, Some((Slot(2), Vec::new())));
+        assert!(inbox.rest(true));
+        inbox.put_applied(Slot(3), Vec::new());
+        assert!(is_woken(&inbox));
+    }
+
+    #[test]
+    fn what_was_applied_before_somebody_waited_for_it_is_not_missed() {
+        let inbox = Inbox::default();
+        assert!(inbox.rest(false));
+        let _ = inbox.take();
+        inbox.put_applied(Slot(1), Vec::new());
+        assert!(!inbox.rest(true));
+        assert_eq!(inbox.take().applied, Some((Slot(1), Vec::new())));
     }
 }

@@ -27,6 +27,7 @@
 mod address;
 mod admission;
 mod apply_thread;
+mod at_once;
 mod backlog;
 mod build_wait;
 mod connections;

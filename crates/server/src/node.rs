@@ -2,6 +2,7 @@
 
 use crate::admission::{Kind, Line, is_late};
 use crate::apply_thread::{ApplyJob, cost_bytes};
+use crate::at_once::AtOnce;
 use crate::backlog::Backlog;
 use crate::error::ServerError;
 use crate::folder::write_members;
@@ -29,6 +30,8 @@ use tokio::sync::watch;
 
 /// Most requests under way at this node.
 const REQUESTS_MAX: usize = 65_536;
+/// Turns of the event loop in a row after which connections get theirs.
+const TURNS_MAX: u32 = 2;
 /// Most bytes of requests under way at this node.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
 
@@ -40,6 +43,7 @@ pub(crate) struct Node {
     pub(crate) log: Arc<Queue<LogJob>>,
     pub(crate) apply: Arc<Queue<ApplyJob>>,
     pub(crate) backlog: Arc<Backlog>,
+    pub(crate) at_once: AtOnce,
     pub(crate) readers: Arc<Queue<Query>>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) snapshots: Arc<Queue<SnapshotJob>>,
@@ -55,6 +59,13 @@ pub(crate) struct Node {
     pub(crate) is_member: watch::Sender<bool>,
     pub(crate) under_way: UnderWay,
     pub(crate) seen: Seen,
+}
+
+/// What one turn orders of the threads and is handed over at its end, in this order.
+#[derive(Default)]
+struct Orders {
+    log: Vec<LogJob>,
+    queries: Vec<Query>,
 }
 
 /// The requests that wait for an answer.
@@ -107,13 +118,22 @@ impl Node {
     pub(crate) async fn run(mut self) -> Result<(), ServerError> {
         let mut ticks = Ticks::new(tokio::time::Instant::now());
         let mut outputs = Vec::new();
-        let mut queries = Vec::new();
+        let mut orders = Orders::default();
+        let mut turns = 0_u32;
         let sleep = tokio::time::sleep_until(ticks.next());
         tokio::pin!(sleep);
         loop {
-            tokio::select! {
-                () = self.inbox.filled() => {}
-                () = &mut sleep => {}
+            if self.inbox.rest(self.replica.awaits_applied()) {
+                tokio::select! {
+                    () = self.inbox.filled() => {}
+                    () = &mut sleep => {}
+                }
+                turns = 0;
+            } else {
+                turns += 1;
+                if turns.is_multiple_of(TURNS_MAX) {
+                    tokio::task::yield_now().await;
+                }
             }
             if ticks.is_late(tokio::time::Instant::now()) {
                 // Messages that came while this process had no time are read first (twice, because
@@ -146,16 +166,24 @@ impl Node {
             }
             self.replica.flush(&mut outputs);
             for output in outputs.drain(..) {
-                self.carry_out(output, &mut queries);
+                self.carry_out(output, &mut orders);
             }
+            // First, for the other nodes' disks take as long as this one's, and the way there and back is longer.
+            self.peers.flush();
+            self.log.push_all(&mut orders.log);
+            self.answer_at_once(&mut orders.queries);
             if let Some(failure) = self.failure.take() {
                 return Err(failure);
             }
-            self.readers.push_all(&mut queries);
-            self.peers.flush();
+            self.readers.push_all(&mut orders.queries);
             self.tell_role();
             self.tell_handed_over();
-            if has_left_some {
+            let is_held = due == 0 && self.replica.awaits_applied();
+            if !is_held && self.peers.have_news() {
+                // Connections write their answers first.
+                tokio::task::yield_now().await;
+                self.peers.flush_news();
+            } else if has_left_some {
                 // What was said to the others leaves first, and what they say comes in.
                 tokio::task::yield_now().await;
             }
@@ -276,9 +304,9 @@ impl Node {
         is_late(waiting, first, now)
     }
 
-    fn carry_out(&mut self, output: Output, queries: &mut Vec<Query>) {
+    fn carry_out(&mut self, output: Output, orders: &mut Orders) {
         match output {
-            Output::Persist { id, records } => self.log.push(LogJob::Persist { id, records }),
+            Output::Persist { id, records } => orders.log.push(LogJob::Persist { id, records }),
             Output::Send { to, message } => self.peers.send(to, &message),
             Output::Apply { entries } => {
                 self.backlog.add(entries.iter().map(cost_bytes).sum());
@@ -297,14 +325,20 @@ impl Node {
             }
             Output::Query { id, request } => {
                 if let Some(waiting) = self.under_way.hand_over(id) {
-                    let (deadline, origin) = (waiting.deadline, waiting.reply.origin());
-                    let since = Instant::now();
-                    queries.push(Query { id, request, since, deadline, origin });
+                    let Waiting { ref reply, bytes, deadline, .. } = *waiting;
+                    orders.queries.push(Query {
+                        id,
+                        request,
+                        since: Instant::now(),
+                        deadline,
+                        origin: reply.origin(),
+                        bytes,
+                    });
                 }
             }
             Output::Reply { id, answer } => self.answer(id, answer),
             Output::Fetch { to, from, upto, bytes_max } => {
-                self.log.push(LogJob::Fetch { to, from, upto, bytes_max });
+                orders.log.push(LogJob::Fetch { to, from, upto, bytes_max });
             }
             Output::BeginImport => self.snapshots.push(SnapshotJob::Begin),
             Output::Import { chunk } => self.snapshots.push(SnapshotJob::Import { chunk }),
@@ -315,11 +349,11 @@ impl Node {
             }
             Output::DropSnapshot { slot } => self.snapshots.push(SnapshotJob::Drop { slot }),
             Output::Cut { upto } => {
-                self.log.push(LogJob::Cut(upto));
+                orders.log.push(LogJob::Cut(upto));
                 self.apply.push(ApplyJob::LogWasCut(upto));
             }
-            Output::Overwritten { slot, entry } => self.log.push(LogJob::Keep { slot, entry }),
-            Output::Diverged { from } => self.log.push(LogJob::Diverged(from)),
+            Output::Overwritten { slot, entry } => orders.log.push(LogJob::Keep { slot, entry }),
+            Output::Diverged { from } => orders.log.push(LogJob::Diverged(from)),
             Output::Removed => {
                 let node = self.replica.core().node();
                 self.failure = Some(ServerError::Removed { node });
@@ -353,10 +387,17 @@ impl Node {
         }
     }
 
-    fn answer(&mut self, id: RequestId, answer: Result<Value, Error>) {
-        if let Some(reply) = self.under_way.end(id) {
-            reply.send(answer);
+    /// Answers the short ones of the queries.
+    fn answer_at_once(&mut self, queries: &mut Vec<Query>) {
+        let Node { at_once, under_way, failure, folder, .. } = self;
+        let answered = at_once.answer(queries, |id, answer| under_way.answer(id, answer));
+        if let Err(source) = answered {
+            *failure = Some(ServerError::Store { path: folder.join("store"), source });
         }
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Result<Value, Error>) {
+        self.under_way.answer(id, answer);
     }
 
     /// Tells the operator when the role or the leader has changed.
@@ -391,13 +432,13 @@ impl UnderWay {
         id
     }
 
-    fn end(&mut self, id: RequestId) -> Option<Reply> {
-        let waiting = self.requests.remove(&id)?;
+    fn answer(&mut self, id: RequestId, answer: Result<Value, Error>) {
+        let Some(waiting) = self.requests.remove(&id) else { return };
         self.bytes -= waiting.bytes;
         if let Some(line) = self.line(waiting.kind) {
             line.leave();
         }
-        Some(waiting.reply)
+        waiting.reply.send(answer);
     }
 
     /// The readers have it now: it waits in their queue.

@@ -10,7 +10,7 @@ use api::{Error, ErrorCode, Request};
 use gateway::Origin;
 use replica::RequestId;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use store::{FjallEngine, Reader};
@@ -31,6 +31,8 @@ pub(crate) struct Query {
     pub(crate) deadline: Instant,
     /// Whence it came.
     pub(crate) origin: Origin,
+    /// About how much memory the request takes.
+    pub(crate) bytes: usize,
 }
 
 /// The way to the store in use, which a snapshot may replace.
@@ -45,6 +47,15 @@ impl SharedReader {
     /// The store in use; it is not replaced while the guard lives.
     pub(crate) fn lock(&self) -> RwLockReadGuard<'_, Reader<FjallEngine>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless it would have to be waited for.
+    pub(crate) fn try_lock(&self) -> Option<RwLockReadGuard<'_, Reader<FjallEngine>>> {
+        match self.0.try_read() {
+            Ok(reader) => Some(reader),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Lets later queries go to another store; returns when the earlier ones are answered. `while_nobody_reads`
@@ -97,8 +108,7 @@ impl Readers {
             let mut answers = Vec::with_capacity(queries.len());
             for query in queries {
                 if Instant::now() >= query.deadline {
-                    let message = "the query was not begun in its time; it had no effect";
-                    answers.push((query.id, Err(Error::new(ErrorCode::Timeout, message))));
+                    answers.push((query.id, Err(not_begun())));
                     continue;
                 }
                 // Held while a cursor is read, too: its rows are those of the store in use.
@@ -116,4 +126,9 @@ impl Readers {
             self.inbox.put(|mail| mail.answers.append(&mut answers));
         }
     }
+}
+
+/// The answer to a query whose deadline passed while it waited.
+pub(crate) fn not_begun() -> Error {
+    Error::new(ErrorCode::Timeout, "the query was not begun in its time; it had no effect")
 }

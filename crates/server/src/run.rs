@@ -2,6 +2,7 @@
 
 use crate::address::{check, check_reachable, resolve_listen};
 use crate::apply_thread::ApplyThread;
+use crate::at_once::AtOnce;
 use crate::backlog::Backlog;
 use crate::connections::Connections;
 use crate::cursors::Cursors;
@@ -403,6 +404,7 @@ impl Startup<'_> {
             Arc::clone(&self.faults),
         );
         let log_bytes = journal.log().bytes_on_disk();
+        let reader = SharedReader::new(store.reader());
         let node = Node {
             replica: Replica::new(self.config(identity)?, durable, log_bytes),
             inbox: Arc::clone(inbox),
@@ -410,6 +412,7 @@ impl Startup<'_> {
             log: Arc::new(Queue::new()),
             apply: Arc::new(Queue::new()),
             backlog: Arc::clone(&backlog),
+            at_once: AtOnce::new(reader.clone()),
             readers: Arc::new(Queue::new()),
             watches: Arc::clone(&self.watches),
             snapshots: Arc::new(Queue::new()),
@@ -423,7 +426,6 @@ impl Startup<'_> {
             seen: Seen::default(),
         };
         let (stores, ready) = (Arc::new(Mutex::new(stores)), ReadyStore::default());
-        let reader = SharedReader::new(store.reader());
         let path = self.folder.path().join("store");
         let readers = Readers {
             reader: reader.clone(),

@@ -82,7 +82,7 @@ pub use feed::{CHANGE_ROWS_BYTES_MAX, Change, Feed};
 pub use index::{INDEX_ENTRIES_BYTES_MAX, INDEX_KEY_BYTES_MAX};
 pub use interest::Interest;
 pub use pages::{PAGES_KEY_BYTES_MAX, Page, PageLimits, PageStart, Pages};
-pub use reader::{Found, Reader};
+pub use reader::{Found, Glance, GlanceLimits, Reader};
 pub use references::{REFERENCES_BYTES_MAX, REFERENCES_MAX};
 pub use snapshot::{
     Chunk, Cursor, INGEST_BYTES, Import, ImportChecker, ImportEnd, ImportError, ImportRows,

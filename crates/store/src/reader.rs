@@ -2,7 +2,7 @@
 
 use crate::apply::describe;
 use crate::catalog::Catalog;
-use crate::engine::{Engine, Snapshots, View, ViewOf};
+use crate::engine::{Direction, Engine, EngineError, Rows, Snapshots, View, ViewOf};
 use crate::failure::{Failure, Fatal, bad_request, split};
 use crate::feed::Feed;
 use crate::pages::Pages;
@@ -12,7 +12,9 @@ use crate::snapshot::Snapshot;
 use crate::store::{Meta, Shared};
 use crate::validate;
 use api::{Document, Error, ErrorCode, Request, SearchOptions, Value, json};
+use bytes::Bytes;
 use query::{Distinct, Pipeline};
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -107,6 +109,11 @@ impl<E: Engine> Reader<E> {
         })
     }
 
+    /// A look at this moment that answers what is quickly answered.
+    pub fn glance(&self) -> Glance<'_, E> {
+        Glance { reader: self, view: self.snapshots.view() }
+    }
+
     /// The changes of entries up to this moment.
     ///
     /// # Errors
@@ -136,7 +143,7 @@ impl<E: Engine> Reader<E> {
         self.run_at(&self.snapshots.view(), request)
     }
 
-    fn run_at(&self, view: &ViewOf<E>, request: &Request) -> Result<Value, Failure> {
+    fn run_at(&self, view: &impl View, request: &Request) -> Result<Value, Failure> {
         match request {
             Request::Read { key, empty_if_absent } => {
                 validate::check_key(key)?;
@@ -189,7 +196,7 @@ impl<E: Engine> Reader<E> {
 
     fn aggregate(
         &self,
-        view: &ViewOf<E>,
+        view: &impl View,
         collection: &str,
         pipeline: &Pipeline,
     ) -> Result<Vec<Value>, Failure> {
@@ -204,16 +211,137 @@ impl<E: Engine> Reader<E> {
     /// The catalog as the view sees it.
     fn catalog(&self, view: &impl View) -> Result<Arc<Catalog>, Fatal> {
         let version = Meta::read(view)?.catalog_version;
-        let mut known = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0 == version {
-            return Ok(Arc::clone(&known.1));
+        let known = || self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let known = known();
+            if known.0 == version {
+                return Ok(Arc::clone(&known.1));
+            }
         }
+        // Not while it is locked: who only glances must not wait for the disk.
         let catalog = Arc::new(Catalog::load(view)?);
+        let mut known = known();
         // A view taken earlier may come here later: it must not push a newer catalog out.
         if version > known.0 {
             *known = (version, Arc::clone(&catalog));
         }
         Ok(catalog)
+    }
+}
+
+/// Answers, all at one moment, such queries as take little; see [`Reader::glance`].
+pub struct Glance<'r, E: Engine> {
+    reader: &'r Reader<E>,
+    view: ViewOf<E>,
+}
+
+/// What a [`Glance`] may read for one query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlanceLimits {
+    /// Most rows, of documents, of indexes and of what the store notes for itself. A range without rows counts
+    /// as one.
+    pub rows: usize,
+    /// Most bytes in them. The row that goes beyond was read.
+    pub bytes: usize,
+}
+
+impl<E: Engine> Glance<'_, E> {
+    /// Answers a read, a search, a count or a distinct as [`Reader::query_within`] does, if no more than `limits`
+    /// allow has to be read, `may_go_on` says so after each row, and the answer fits `bytes_max` bytes of JSON. None: it
+    /// is not known what the answer is, nor whether there is one.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query(
+        &self,
+        request: &Request,
+        bytes_max: usize,
+        limits: GlanceLimits,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Result<Value, Error>>, Fatal> {
+        let is_one_answer = match request {
+            Request::Read { .. } | Request::Count { .. } | Request::Distinct { .. } => true,
+            Request::Search { search, .. } => search.batch.is_none(),
+            _ => false,
+        };
+        if !is_one_answer {
+            return Ok(None);
+        }
+        let view = Limited {
+            view: &self.view,
+            rows: Cell::new(limits.rows),
+            bytes: Cell::new(limits.bytes),
+            may_go_on,
+            is_spent: Cell::new(false),
+        };
+        let found = self.reader.run_at(&view, request);
+        if view.is_spent.get() {
+            // Whatever was made of the refusal, it is no answer.
+            return Ok(None);
+        }
+        Ok(match split(found)? {
+            Ok(Value::Array(items)) if !fits(&items, bytes_max) => None,
+            // It may come in parts.
+            Err(error) if error.code == ErrorCode::ResultTooLarge => None,
+            found => Some(found),
+        })
+    }
+}
+
+/// A view that refuses to be read beyond its limits.
+struct Limited<'v, V> {
+    view: &'v V,
+    /// What may still be read.
+    rows: Cell<usize>,
+    bytes: Cell<usize>,
+    may_go_on: &'v dyn Fn() -> bool,
+    is_spent: Cell<bool>,
+}
+
+impl<V> Limited<'_, V> {
+    fn take(left: &Cell<usize>, count: usize) -> bool {
+        let rest = left.get().checked_sub(count);
+        left.set(rest.unwrap_or(0));
+        rest.is_some()
+    }
+
+    /// A row, or a range, is to be read.
+    fn charge(&self, rows: usize) -> Result<(), EngineError> {
+        self.check(!self.is_spent.get() && Self::take(&self.rows, rows))
+    }
+
+    /// So much was read; `rows` were not charged before.
+    fn was_read(&self, rows: usize, bytes: usize) -> Result<(), EngineError> {
+        self.charge(rows)?;
+        self.check(Self::take(&self.bytes, bytes) && (self.may_go_on)())
+    }
+
+    fn check(&self, is_allowed: bool) -> Result<(), EngineError> {
+        if is_allowed {
+            return Ok(());
+        }
+        self.is_spent.set(true);
+        Err(EngineError::Io("a glance was to read more than it may".into()))
+    }
+}
+
+impl<V: View> View for Limited<'_, V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.charge(1)?;
+        let value = self.view.get(key)?;
+        self.was_read(0, value.as_ref().map_or(0, Bytes::len))?;
+        Ok(value)
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], direction: Direction) -> Rows<'_> {
+        if let Err(spent) = self.charge(1) {
+            return Box::new(std::iter::once(Err(spent)));
+        }
+        Box::new(self.view.range(from, to, direction).map(|row| {
+            let (key, value) = row?;
+            self.was_read(1, key.len() + value.len())?;
+            Ok((key, value))
+        }))
     }
 }
 

@@ -5,7 +5,7 @@ use super::greeting::Hello;
 use super::outgoing::{Outbox, keep};
 use crate::faults::Faults;
 use crate::folder::ClusterId;
-use paxos::{Membership, NodeId};
+use paxos::{Membership, Message, NodeId};
 use replica::{PeerMessage, encode_peer_message};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Peers {
     /// It is newer than what the membership says.
     told: BTreeMap<NodeId, (u64, String)>,
     links: BTreeMap<NodeId, Link>,
+    /// Whether news were put in since they were last let go.
+    have_news: bool,
     faults: Arc<Faults>,
 }
 
@@ -62,21 +64,39 @@ impl Peers {
             members: BTreeMap::new(),
             told: BTreeMap::new(),
             links: BTreeMap::new(),
+            have_news: false,
             faults,
         }
     }
 
-    /// Puts a message into the outbox of `to`, if there is a way there. [`Peers::flush`] sends it.
+    /// Puts a message into the outbox of `to`, if there is a way there. [`Peers::flush`] sends it, or, if it only
+    /// brings news, [`Peers::flush_news`].
     pub(crate) fn send(&mut self, to: NodeId, message: &PeerMessage) {
         if let Some(link) = self.links.get(&to).filter(|_| !self.faults.drops_outgoing()) {
-            link.outbox.push(|out| frame::append(out, |out| encode_peer_message(message, out)));
+            let is_news = is_news(message);
+            self.have_news |= is_news;
+            let append = |out: &mut _| frame::append(out, |out| encode_peer_message(message, out));
+            link.outbox.push(append, is_news);
         }
     }
 
-    /// Lets everything go that was put in since the last call, one write per peer.
+    /// Lets everything go to those for whom more was put in than news, one write per peer.
     pub(crate) fn flush(&self) {
         for link in self.links.values() {
-            link.outbox.send();
+            link.outbox.send(false);
+        }
+    }
+
+    /// Whether news may wait.
+    pub(crate) fn have_news(&self) -> bool {
+        self.have_news
+    }
+
+    /// Lets everything go that was put in, one write per peer.
+    pub(crate) fn flush_news(&mut self) {
+        self.have_news = false;
+        for link in self.links.values() {
+            link.outbox.send(true);
         }
     }
 
@@ -136,4 +156,9 @@ impl Peers {
         let task = tokio::spawn(keep(address.clone(), hello, Arc::clone(&outbox))).abort_handle();
         self.links.insert(node, Link { address, outbox, task });
     }
+}
+
+/// Whether the message only says what is decided, so that it may go along with the next one.
+fn is_news(message: &PeerMessage) -> bool {
+    matches!(message, PeerMessage::Paxos(Message::Accept { entries, .. }) if entries.is_empty())
 }
