@@ -2,10 +2,11 @@
 
 mod group;
 
-use api::{ErrorCode, MemberChange, Request, Value};
+use api::{Call, ErrorCode, MemberChange, Options, Reference, Request, Value};
+use bytes::Bytes;
 use group::{Group, all, id, without, write};
-use paxos::{NodeId, Policy};
-use replica::{Input, PeerMessage, RequestId};
+use paxos::{NodeId, Policy, Slot};
+use replica::{Input, Output, PeerMessage, Replica, RequestId};
 
 fn other_than(leader: usize) -> usize {
     (leader + 1) % 3
@@ -210,4 +211,50 @@ fn a_node_that_is_out_turns_to_everybody_it_knows_in_turn() {
         });
     }
     assert_eq!(asked, [id(0), id(1)].into(), "and not only the one that is gone");
+}
+
+/// Takes `input` in and says what is written durable; answers up to where entries are handed out then.
+fn handed_out(replica: &mut Replica, input: Input) -> Slot {
+    let mut outputs = Vec::new();
+    replica.step(input);
+    replica.flush(&mut outputs);
+    assert!(!replica.awaits_applied(), "nothing is handed out before it is durable");
+    let persisted = outputs.iter().find_map(|output| match output {
+        Output::Persist { id, .. } => Some(*id),
+        _ => None,
+    });
+    replica.step(Input::Persisted(persisted.expect("it is written")));
+    replica.flush(&mut outputs);
+    let applied = outputs.iter().find_map(|output| match output {
+        Output::Apply { entries } => entries.last().map(|(slot, _)| *slot),
+        _ => None,
+    });
+    applied.expect("it is decided")
+}
+
+#[test]
+fn what_is_applied_is_awaited_while_a_client_waits_and_only_then() {
+    let mut group = Group::new(Policy::Paxos, 1, |_| {});
+    group.elect();
+    let replica = &mut group.nodes[0].replica;
+    assert!(!replica.awaits_applied());
+    let call = Call { request: write(1), options: Options::default() };
+    let request = Input::Request { id: RequestId(1_000), call, now_ms: 0 };
+    let through = handed_out(replica, request);
+    assert!(replica.awaits_applied());
+    let outcome = store::Outcome {
+        reference: Some(Reference::new("session-0", 1)),
+        answer: Some(Ok(Value::Null)),
+        slot: through.0,
+        repeated: false,
+        is_building: false,
+    };
+    replica.step(Input::Applied { through, outcomes: vec![outcome] });
+    assert!(!replica.awaits_applied());
+    // One of another node's clients.
+    let reference = Reference::new("elsewhere", 1);
+    let command = store::Command { reference, acked: 1, time_ms: 0, request: write(2) };
+    let message = PeerMessage::Forward { command: Bytes::from(command.encode()) };
+    let _ = handed_out(replica, Input::Peer { from: id(1), message });
+    assert!(!replica.awaits_applied());
 }
