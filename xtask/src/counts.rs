@@ -30,8 +30,17 @@ pub(crate) struct Options {
 }
 
 /// Workloads of the example `counts`, with what is counted of each from outside.
-const WORKLOADS: [&str; 6] =
-    ["store-put", "store-insert", "paxos-propose", "log-append", "request-put", "filter"];
+const WORKLOADS: [&str; 9] = [
+    "store-put",
+    "store-insert",
+    "store-update",
+    "store-find",
+    "store-range",
+    "paxos-propose",
+    "log-append",
+    "request-put",
+    "filter",
+];
 
 /// The file of counts.
 #[derive(Debug, Deserialize)]

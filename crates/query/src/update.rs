@@ -83,7 +83,7 @@ impl Update {
         if circumstances.inserting && id.is_none() {
             return Ok(());
         }
-        if document.get(ID_FIELD).map(value_identity) != id.as_ref().map(value_identity) {
+        if !is_same(document.get(ID_FIELD), id.as_ref()) {
             return Err(bad_query(format!(
                 "Performing an update on the path '_id' would modify the immutable field '_id' of \
                  the document {}",
@@ -173,6 +173,15 @@ fn collect_equalities<'f>(filter: &'f Filter, equalities: &mut Vec<(&'f [String]
             equalities.push((path.parts(), &values[0]));
         }
         _ => {}
+    }
+}
+
+fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    match (one, other) {
+        (Some(Value::String(one)), Some(Value::String(other))) => one == other,
+        (Some(Value::ObjectId(one)), Some(Value::ObjectId(other))) => one == other,
+        (Some(Value::Int64(one)), Some(Value::Int64(other))) => one == other,
+        _ => one.map(value_identity) == other.map(value_identity),
     }
 }
 

@@ -3,7 +3,11 @@
 //! `cargo xtask counts` runs it under valgrind. The same arguments do the same work, whatever the machine: no
 //! clock, no lots, no files. A workload may print counts of its own, one `name number` in a line.
 
-use api::{Document, FieldSchema, FieldType, Reference, Request, Schema, Value, json, parse};
+use api::{
+    Document, FieldSchema, FieldType, Reference, Request, Schema, SearchOptions, UpdateOptions,
+    Value, json, parse,
+};
+use bson::doc;
 use bytes::Bytes;
 use paxos::{
     Ballot, Config, Durable, Input, Member, Membership, Message, NodeId, Output, Paxos, Policy,
@@ -11,10 +15,13 @@ use paxos::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
-use store::{Command, Effect, Entry, MemoryDisk, Store};
+use store::{Command, Effect, Entry, Found, MemoryDisk, MemoryEngine, Store};
 
 /// Commands that are applied together, as many as some dozen clients have under way.
 const BATCH: usize = 16;
+
+/// Documents that there are where some are changed or looked for.
+const DOCUMENTS: u64 = 2_000;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -23,8 +30,11 @@ fn main() -> Result<(), Failure> {
     let workload = arguments.next().ok_or("which workload?")?;
     let operations: u64 = arguments.next().ok_or("how many operations?")?.parse()?;
     match workload.as_str() {
-        "store-put" => store(operations, put),
-        "store-insert" => store(operations, insert),
+        "store-put" => Loaded::new()?.apply_all(operations, put),
+        "store-insert" => Loaded::new()?.apply_all(operations, insert),
+        "store-update" => Loaded::with_documents()?.apply_all(operations, update),
+        "store-find" => Loaded::with_documents()?.query_all(operations, find, 1),
+        "store-range" => Loaded::with_documents()?.query_all(operations, range, 10),
         "paxos-propose" => Group::elected()?.propose(operations),
         "log-append" => append(operations),
         "request-put" => requests(operations),
@@ -37,6 +47,10 @@ fn main() -> Result<(), Failure> {
 fn scatter(number: u64) -> u64 {
     let product = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     product ^ (product >> 29)
+}
+
+fn email(number: u64) -> String {
+    format!("user-{number:09}@example.org")
 }
 
 fn put(number: u64) -> Request {
@@ -52,52 +66,126 @@ fn insert(number: u64) -> Request {
 fn document(number: u64) -> Document {
     let mut document = Document::new();
     document.insert("_id", format!("{:016x}", scatter(number)));
-    document.insert("email", format!("user-{number:09}@example.org"));
+    document.insert("email", email(number));
     document.insert("age", (number % 80) as i64);
     document.insert("about", "x".repeat(140));
     document
 }
 
-/// Commands decoded and applied one by one, as entries of a log are.
-fn store(operations: u64, request: fn(u64) -> Request) -> Result<(), Failure> {
-    let mut store = Store::open(MemoryDisk::new().engine())?;
-    let field = |name: &str, kind| FieldSchema {
-        name: name.into(),
-        kind,
-        index: true,
-        unique: false,
-        required: false,
-        default: None,
+/// One field of one document, found by an indexed field, gets another value.
+fn update(number: u64) -> Request {
+    let changes = doc! { "$set": { "score": number as i64 } };
+    let options = UpdateOptions { multi: true, ..UpdateOptions::default() };
+    Request::Update { collection: "people".into(), filter: by_email(number), changes, options }
+}
+
+fn find(number: u64) -> Request {
+    let search = SearchOptions::default();
+    Request::Search { collection: "people".into(), filter: by_email(number), search }
+}
+
+fn by_email(number: u64) -> Document {
+    doc! { "email": email(scatter(number) % DOCUMENTS) }
+}
+
+/// The first ten of a range of an indexed field, in its order.
+fn range(number: u64) -> Request {
+    let low = (scatter(number) % 75) as i64;
+    let filter = doc! { "age": { "$gte": low, "$lte": low + 5 } };
+    let search = SearchOptions {
+        sort: vec![("age".into(), 1)],
+        limit: Some(10),
+        ..SearchOptions::default()
     };
-    let fields = vec![field("email", FieldType::Str), field("age", FieldType::Int)];
-    let create = Request::Create { collection: "people".into(), schema: Schema { fields } };
-    let mut apply = |commands: &[Vec<u8>]| -> Result<(), Failure> {
-        let first = store.applied_slot() + 1;
-        let entries: Vec<Entry<'_>> = (first..)
-            .zip(commands)
-            .map(|(slot, command)| Entry { slot, effect: Effect::Command(command) })
-            .collect();
-        let outcomes = store.apply(&entries)?;
-        if !outcomes.iter().all(|outcome| matches!(outcome.answer, Some(Ok(_)))) {
-            return Err(format!("refused: {outcomes:?}").into());
+    Request::Search { collection: "people".into(), filter, search }
+}
+
+/// A store in memory with a collection of two indexes.
+struct Loaded {
+    store: Store<MemoryEngine>,
+}
+
+impl Loaded {
+    fn new() -> Result<Loaded, Failure> {
+        let mut loaded = Loaded { store: Store::open(MemoryDisk::new().engine())? };
+        let field = |name: &str, kind| FieldSchema {
+            name: name.into(),
+            kind,
+            index: true,
+            unique: false,
+            required: false,
+            default: None,
+        };
+        let fields = vec![field("email", FieldType::Str), field("age", FieldType::Int)];
+        loaded.apply_all(1, |_| Request::Create {
+            collection: "people".into(),
+            schema: Schema { fields: fields.clone() },
+        })?;
+        Ok(loaded)
+    }
+
+    fn with_documents() -> Result<Loaded, Failure> {
+        let mut loaded = Loaded::new()?;
+        loaded.apply_all(DOCUMENTS, |number| {
+            let mut document = document(number);
+            document.insert("score", 0i64);
+            let documents = vec![document];
+            Request::Insert { collection: "people".into(), documents, list: false }
+        })?;
+        Ok(loaded)
+    }
+
+    /// Commands encoded, decoded and applied, as entries of a log are.
+    fn apply_all(
+        &mut self,
+        operations: u64,
+        request: impl Fn(u64) -> Request,
+    ) -> Result<(), Failure> {
+        let command = |slot: u64, request: Request| {
+            let reference = Reference::new("7f1e8a52-0c3b-4d5e-9f60-718293a4b5c6", slot);
+            Command { reference, acked: slot.saturating_sub(64), time_ms: slot, request }.encode()
+        };
+        let mut numbers = 0..operations;
+        loop {
+            let first = self.store.applied_slot() + 1;
+            let batch: Vec<Vec<u8>> = (numbers.by_ref().take(BATCH).zip(first..))
+                .map(|(number, slot)| command(slot, request(number)))
+                .collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let entries: Vec<Entry<'_>> = (first..)
+                .zip(&batch)
+                .map(|(slot, command)| Entry { slot, effect: Effect::Command(command) })
+                .collect();
+            let outcomes = self.store.apply(&entries)?;
+            if !outcomes.iter().all(|outcome| matches!(outcome.answer, Some(Ok(_)))) {
+                return Err(format!("refused: {outcomes:?}").into());
+            }
+        }
+    }
+
+    /// Searches that each find so many documents, with the text of the answers.
+    fn query_all(
+        &mut self,
+        operations: u64,
+        request: impl Fn(u64) -> Request,
+        documents: usize,
+    ) -> Result<(), Failure> {
+        let reader = self.store.reader();
+        let mut out = Vec::new();
+        for number in 0..operations {
+            let answer = reader.query_within(&request(number), 16 << 20)??;
+            let Found::Whole(Value::Array(found)) = answer else { return Err("no list".into()) };
+            if found.len() != documents {
+                return Err(format!("{} documents, not {documents}", found.len()).into());
+            }
+            out.clear();
+            json::write_reply(&Ok(Value::Array(found)), usize::MAX, &mut out)?;
+            black_box(&out);
         }
         Ok(())
-    };
-    let command = |slot: u64, request: Request| {
-        let reference = Reference::new("7f1e8a52-0c3b-4d5e-9f60-718293a4b5c6", slot);
-        Command { reference, acked: slot.saturating_sub(64), time_ms: slot, request }.encode()
-    };
-    apply(&[command(1, create)])?;
-    let mut slots = 2..operations + 2;
-    loop {
-        let batch: Vec<Vec<u8>> =
-            slots.by_ref().take(BATCH).map(|slot| command(slot, request(slot))).collect();
-        if batch.is_empty() {
-            break;
-        }
-        apply(&batch)?;
     }
-    Ok(())
 }
 
 /// Records of the size that a put has, ten to a flush.

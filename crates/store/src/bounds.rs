@@ -91,19 +91,25 @@ pub(crate) struct Bounds {
     /// In the order of values, disjoint, none empty.
     pub(crate) intervals: Vec<Interval>,
     pub(crate) exact: bool,
-    /// The test, for `explain`.
+    /// The test, for `explain`; null if nobody asks.
     pub(crate) shown: Value,
 }
 
 impl Bounds {
     /// The bounds of a test; none if an index does not help.
     pub(crate) fn of(test: &Test) -> Option<Bounds> {
+        Bounds::told(test, false)
+    }
+
+    /// As [`Bounds::of`], with the test itself if it is to be shown.
+    pub(crate) fn told(test: &Test, shows: bool) -> Option<Bounds> {
+        let show = |name: &str, operand: &dyn Fn() -> Value| show(shows, name, operand);
         match test {
             Test::Compare(Comparison::Equal, operand) => Some(Bounds {
                 kind: Kind::Equality,
-                intervals: normalised(equality(operand)),
+                intervals: equality(operand),
                 exact: is_single(operand),
-                shown: Value::from(doc! { "$eq": operand }),
+                shown: show("$eq", &|| operand.clone()),
             }),
             Test::Compare(comparison, operand) => {
                 let name = match comparison {
@@ -116,35 +122,38 @@ impl Bounds {
                     kind: Kind::Range,
                     intervals: range(*comparison, operand)?,
                     exact: true,
-                    shown: Value::from(doc! { name: operand }),
+                    shown: show(name, &|| operand.clone()),
                 })
             }
             Test::In(values, patterns) if patterns.is_empty() => Some(Bounds {
                 kind: Kind::Values,
                 intervals: normalised(values.iter().flat_map(equality).collect()),
                 exact: values.iter().all(is_single),
-                shown: Value::from(doc! { "$in": values.clone() }),
+                shown: show("$in", &|| Value::Array(values.clone())),
             }),
-            Test::ElementValue(predicate) => Bounds::of_element(predicate),
+            Test::ElementValue(predicate) => Bounds::of_element(predicate, shows),
             _ => None,
         }
     }
 
     /// What an element must be within that passes all of a predicate. It stands in the index by itself, so
     /// that here bounds do narrow one another.
-    fn of_element(predicate: &Predicate) -> Option<Bounds> {
-        let bounds = match predicate {
-            Predicate::Test(test) => vec![Bounds::of(test)?],
+    fn of_element(predicate: &Predicate, shows: bool) -> Option<Bounds> {
+        let bounds: Vec<Bounds> = match predicate {
+            Predicate::Test(test) => vec![Bounds::told(test, shows)?],
             Predicate::Not(_) => return None,
-            Predicate::All(all) => all.iter().filter_map(Bounds::of_element).collect(),
+            Predicate::All(all) => {
+                all.iter().filter_map(|inner| Bounds::of_element(inner, shows)).collect()
+            }
         };
         let kind = bounds.iter().map(|bounds| bounds.kind).min()?;
         let mut intervals = vec![Interval::everything()];
         for bounds in &bounds {
             intervals = intersect(&intervals, &bounds.intervals);
         }
-        let shown: Vec<Value> = bounds.into_iter().map(|bounds| bounds.shown).collect();
-        let shown = Value::from(doc! { "$elemMatch": shown });
+        let shown = show(shows, "$elemMatch", &|| {
+            Value::Array(bounds.iter().map(|bounds| bounds.shown.clone()).collect())
+        });
         Some(Bounds { kind, intervals, exact: false, shown })
     }
 
@@ -159,19 +168,23 @@ impl Bounds {
     }
 }
 
+fn show(shows: bool, name: &str, operand: &dyn Fn() -> Value) -> Value {
+    if shows { Value::from(doc! { name: operand() }) } else { Value::Null }
+}
+
 /// Whether equality with the operand is about one value: with a list it is also about elements.
 fn is_single(operand: &Value) -> bool {
     !matches!(operand, Value::Array(_))
 }
 
-/// Where documents stand whose field equals `operand`. A list's entries are those of its elements;
+/// Where documents stand whose field equals `operand`, in order and disjoint. A list's entries are those of its elements;
 /// an empty one stands at undefined.
 fn equality(operand: &Value) -> Vec<Interval> {
     match operand {
-        Value::Array(elements) => vec![
+        Value::Array(elements) => normalised(vec![
             Interval::point(elements.first().unwrap_or(&Value::Undefined)),
             Interval::point(operand),
-        ],
+        ]),
         operand => vec![Interval::point(operand)],
     }
 }
@@ -211,6 +224,9 @@ fn range(comparison: Comparison, operand: &Value) -> Option<Vec<Interval>> {
 /// In order, disjoint, none empty.
 fn normalised(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.retain(|interval| !interval.is_empty());
+    if intervals.len() < 2 {
+        return intervals;
+    }
     intervals.sort_by_cached_key(|interval| interval.from.position());
     let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
     for interval in intervals {

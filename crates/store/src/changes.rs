@@ -6,7 +6,7 @@ use crate::catalog::Collection;
 use crate::engine::View;
 use crate::failure::{Outcome, bad_query, bad_request, show};
 use crate::scan::Found;
-use crate::search::find;
+use crate::search::Search;
 use crate::validate;
 use api::value::ID_FIELD;
 use api::{
@@ -30,12 +30,14 @@ impl<V: View> Applying<'_, V> {
     ) -> Outcome<Value> {
         let collection = Arc::clone(self.state.catalog.get(name)?);
         let update = Update::parse(changes, &options.array_filters)?;
-        let parsed = Filter::parse(filter)?;
-        let found = find(self.overlay, &collection, filter, &all_or_first(options.multi))?;
+        let search = all_or_first(options.multi);
+        let search = Search::parse(filter, &search)?;
+        let parsed = search.filter();
+        let found = search.find_for_write(self.overlay, &collection)?;
         let time_ms = self.time_ms;
         let matched = found.len() as i64;
         if let (true, Upsert::Insert { new_id }) = (found.is_empty(), &options.upsert) {
-            let start = upsert_document(&parsed)?;
+            let start = upsert_document(parsed)?;
             let inserted =
                 self.insert_new(&collection, start, new_id.as_ref(), &mut |document| {
                     update.apply(document, &inserting(time_ms))
@@ -43,7 +45,7 @@ impl<V: View> Applying<'_, V> {
             return Ok(upserted(inserted.get(ID_FIELD)));
         }
         let mut change = |document: &mut Document| {
-            let circumstances = circumstances(&update, &parsed, document, time_ms)?;
+            let circumstances = circumstances(&update, parsed, document, time_ms)?;
             update.apply(document, &circumstances)
         };
         let changed = self.change(&collection, found, &mut change)?;
@@ -59,11 +61,13 @@ impl<V: View> Applying<'_, V> {
     ) -> Outcome<Value> {
         let collection = Arc::clone(self.state.catalog.get(name)?);
         validate::check_replacement(document)?;
-        let found = find(self.overlay, &collection, filter, &all_or_first(false))?;
+        let search = all_or_first(false);
+        let search = Search::parse(filter, &search)?;
+        let found = search.find_for_write(self.overlay, &collection)?;
         let matched = found.len() as i64;
         if let (true, Upsert::Insert { new_id }) = (found.is_empty(), upsert) {
             let mut start = Document::new();
-            if let Some(id) = upsert_document(&Filter::parse(filter)?)?.remove(ID_FIELD) {
+            if let Some(id) = upsert_document(search.filter())?.remove(ID_FIELD) {
                 start.insert(ID_FIELD, id);
             }
             let inserted = self.insert_new(&collection, start, new_id.as_ref(), &mut |new| {
@@ -86,7 +90,8 @@ impl<V: View> Applying<'_, V> {
         let parsed = Filter::parse(filter)?;
         let projection = Projection::parse(options.fields.as_ref())?;
         let search = SearchOptions { sort: options.sort.clone(), ..all_or_first(false) };
-        let found = find(self.overlay, &collection, filter, &search)?;
+        let search = Search::parse(filter, &search)?;
+        let found = search.find_for_write(self.overlay, &collection)?;
         let before = found.first().map(|found| found.document.clone());
         let document = match action {
             ModifyAction::Remove => {
@@ -136,7 +141,8 @@ impl<V: View> Applying<'_, V> {
 
     pub(crate) fn delete(&mut self, name: &str, filter: &Document, multi: bool) -> Outcome<Value> {
         let collection = Arc::clone(self.state.catalog.get(name)?);
-        let found = find(self.overlay, &collection, filter, &all_or_first(multi))?;
+        let search = all_or_first(multi);
+        let found = Search::parse(filter, &search)?.find_for_write(self.overlay, &collection)?;
         self.remove(&collection, &found)?;
         Ok(Value::Int64(found.len() as i64))
     }

@@ -1,7 +1,7 @@
 //! Bytes of rows and commands: fixed and variable numbers, strings, BSON.
 
 use crate::command::DecodeError;
-use api::{Document, Error, ErrorCode, Value};
+use api::{Document, Error, ErrorCode, Value, binary};
 use bson::RawDocument;
 use bson::spec::ElementType;
 
@@ -36,7 +36,7 @@ impl Writer {
     /// A BSON document; it carries its own length. Nothing is written if BSON cannot hold it, so
     /// that reading fails; [`crate::validate`] refuses such documents beforehand.
     pub(crate) fn document(&mut self, document: &Document) {
-        self.0.extend_from_slice(&document.to_vec().unwrap_or_default());
+        let _ = binary::append_document(document, &mut self.0);
     }
 
     /// A BSON document with the value as its only field. The usual kinds are written here, without a document
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn document(&mut self, expected: &'static str) -> Result<Document, DecodeError> {
         let bytes = self.document_bytes(expected)?;
-        Document::from_reader(bytes).map_err(|_| self.error(expected))
+        binary::parse_document(bytes).map_err(|_| self.error(expected))
     }
 
     fn document_bytes(&mut self, expected: &'static str) -> Result<&'a [u8], DecodeError> {

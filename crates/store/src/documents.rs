@@ -12,11 +12,12 @@ use crate::failure::{Failure, Outcome, show, too_large};
 use crate::index::{Entries, Entry, Index, duplicate};
 use crate::keys;
 use crate::overlay::Overlay;
-use crate::scan::Found;
+use crate::scan::{Found, decode};
 use crate::schema;
 use crate::validate;
 use api::value::ID_FIELD;
-use api::{Document, Error, Value};
+use api::{Document, Error, Value, binary};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// Longest key of an `_id`, in encoded bytes.
@@ -33,6 +34,55 @@ pub(crate) struct Writing<'a, V> {
     /// Skips one safety line, for a test that must notice.
     #[cfg(feature = "planted-bugs")]
     pub(crate) planted: Option<crate::PlantedBug>,
+}
+
+/// A document that an update changed.
+struct Changed {
+    id_key: Bytes,
+    /// Its bytes before.
+    before: Bytes,
+    document: Document,
+    /// The fields of the document that differ, if all others stand as they stood; none: not told.
+    fields: Option<Vec<String>>,
+}
+
+impl Changed {
+    /// Whether the document's entries in an index, their forms included, are sure to be as they were: they follow from the
+    /// values at the index's paths, from those of `_id`, and from the order in which all these stand.
+    fn leaves(&self, index: &Index) -> bool {
+        let Some(fields) = &self.fields else { return false };
+        let is_changed = |name: &str| fields.iter().any(|field| field == name);
+        index.filter().is_none()
+            && !is_changed(ID_FIELD)
+            && !index.paths().iter().any(|path| is_changed(path.first()))
+    }
+}
+
+/// The fields of a document whose bytes are others than before, if what differs is no more than that, and fields
+/// that were added at the end.
+fn changed_fields(before: &[u8], after: &[u8]) -> Option<Vec<String>> {
+    let mut changed = Vec::new();
+    let (mut before, mut after) = (binary::fields(before), binary::fields(after));
+    loop {
+        let field = match (before.next(), after.next()) {
+            (None, None) => return Some(changed),
+            #[cfg(feature = "planted-bugs")]
+            (None, Some(_)) if crate::planted(crate::PlantedBug::AddedFieldsUnnoticed) => continue,
+            (None, Some(added)) => added?,
+            (Some(old), Some(new)) => {
+                let (old, new) = (old?, new?);
+                if old.name != new.name {
+                    return None;
+                }
+                if old.bytes == new.bytes {
+                    continue;
+                }
+                new
+            }
+            (Some(_), None) => return None,
+        };
+        changed.push(std::str::from_utf8(field.name).ok()?.to_owned());
+    }
 }
 
 impl<V: View> Writing<'_, V> {
@@ -87,19 +137,28 @@ impl<V: View> Writing<'_, V> {
         change: &mut dyn FnMut(&mut Document) -> Result<(), Error>,
     ) -> Outcome<i64> {
         let mut changed = Vec::new();
-        for found in found {
-            let mut document = found.document.clone();
+        for Found { id_key, mut document, row, .. } in found {
+            let before = match row {
+                Some(row) => row,
+                None => Bytes::from(self.encode(&document)?),
+            };
             change(&mut document)?;
             schema::complete_required(&self.collection.schema, &mut document);
-            let bytes = self.encode(&document)?;
-            if bytes == self.encode(&found.document)? {
+            let after = Bytes::from(self.encode(&document)?);
+            if after == before {
                 continue;
             }
-            validate::check_document("update: the document after it", &document)?;
+            validate::check_written_document(
+                "update: the document after it",
+                &document,
+                after.len(),
+            )?;
             schema::check(&self.collection.name, &self.collection.schema, &document)?;
-            self.overlay.put(keys::document(self.collection.number, &found.id_key), bytes);
+            let row = keys::document(self.collection.number, &id_key);
+            self.overlay.put(row, after.clone());
             check_written(self.overlay)?;
-            changed.push((found, document));
+            let fields = changed_fields(&before, &after);
+            changed.push(Changed { id_key, before, document, fields });
         }
         let collection = self.collection;
         for index in &collection.indexes {
@@ -108,12 +167,14 @@ impl<V: View> Writing<'_, V> {
         Ok(changed.len() as i64)
     }
 
-    fn update_index(&mut self, index: &Index, changed: &[(Found, Document)]) -> Outcome<()> {
+    fn update_index(&mut self, index: &Index, changed: &[Changed]) -> Outcome<()> {
+        let concerned = |one: &&Changed| index.keeps(&one.id_key) && !one.leaves(index);
+        let concerned: Vec<&Changed> = changed.iter().filter(concerned).collect();
         let mut added = Vec::new();
-        for (found, document) in changed.iter().filter(|(found, _)| index.keeps(&found.id_key)) {
-            let Entries { entries: old, form: old_form, .. } =
-                self.entries(index, &found.document)?;
-            let Entries { entries: new, form, .. } = self.entries(index, document)?;
+        for one in concerned {
+            let before = decode(&one.before)?;
+            let Entries { entries: old, form: old_form, .. } = self.entries(index, &before)?;
+            let Entries { entries: new, form, .. } = self.entries(index, &one.document)?;
             let is_same_form = form == old_form || keeps_old_form();
             let has = |entries: &[Entry<'_>], entry: &Entry<'_>| {
                 is_same_form && entries.iter().any(|other| other.key == entry.key)
@@ -123,11 +184,11 @@ impl<V: View> Writing<'_, V> {
                 if self.planted == Some(crate::PlantedBug::OldIndexEntriesStay) {
                     continue;
                 }
-                self.overlay.delete(index.row(self.collection.number, entry, &found.id_key));
+                self.overlay.delete(index.row(self.collection.number, entry, &one.id_key));
             }
             let is_new = |entry: &Entry<'_>| !has(&old, entry);
             let new: Vec<Entry<'_>> = new.into_iter().filter(is_new).collect();
-            added.push((&found.id_key, new, form));
+            added.push((&one.id_key, new, form));
         }
         for (id_key, entries, form) in added {
             for entry in entries {
@@ -185,7 +246,7 @@ impl<V: View> Writing<'_, V> {
     }
 
     fn encode(&self, document: &Document) -> Result<Vec<u8>, Failure> {
-        let bytes = document.to_vec().map_err(|error| {
+        let bytes = binary::to_bytes(document).map_err(|error| {
             crate::failure::bad_request(format!("a document cannot be stored: {error}"))
         });
         Ok(bytes?)

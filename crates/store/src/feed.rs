@@ -25,7 +25,7 @@ use crate::keys::{self, family};
 use crate::overlay::Overlay;
 use crate::store::{Effect, Meta};
 use api::value::ID_FIELD;
-use api::{Document, Request, Value};
+use api::{Document, Request, Value, binary};
 use bson::RawDocument;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -296,13 +296,16 @@ fn did_as_it_says<V: View>(overlay: &Overlay<V>, state: &State, request: &Reques
     let Request::Insert { collection, documents, .. } = request else {
         return is_evident(request);
     };
-    // A schema may add to what is inserted.
     let Some(collection) = state.catalog.collections.get(collection) else { return false };
+    // Only a default adds to what is inserted.
+    if collection.schema.fields.iter().all(|field| field.default.is_none()) {
+        return true;
+    }
     let prefix = keys::documents(collection.number);
     let mut stored = overlay.changed_keys().filter(|key| key.starts_with(&prefix));
     documents.iter().all(|document| {
         let row = stored.next().and_then(|key| overlay.put_value(key));
-        row.is_some() && document.to_vec().ok().as_deref() == row.as_deref()
+        row.is_some() && binary::to_bytes(document).ok().as_deref() == row.as_deref()
     })
 }
 

@@ -35,12 +35,20 @@ pub(crate) struct Cover {
 
 /// The form of the entry that a document without lists has.
 pub(crate) fn form(index: &Index, document: &Document) -> Vec<u8> {
+    let id_tag = document.get(ID_FIELD).map_or(UNTOLD, tag);
+    if let [path] = index.paths()
+        && path.is_top_level()
+    {
+        // What is made below of one name, without the way to it.
+        let tag = document.get(path.first()).map_or(ABSENT, tag);
+        return if (tag, id_tag) == (PLAIN, PLAIN) { Vec::new() } else { vec![tag, id_tag] };
+    }
     if index.paths().iter().any(|path| path.first() == ID_FIELD && !path.is_top_level()) {
         return vec![UNTOLD];
     }
     let ways: Vec<Way<'_>> = index.paths().iter().map(|path| way(document, path)).collect();
     let mut form: Vec<u8> = ways.iter().map(|way| tag_at(way)).collect();
-    form.push(document.get(ID_FIELD).map_or(UNTOLD, tag));
+    form.push(id_tag);
     let mut order: Vec<u8> = (0..).take(ways.len()).collect();
     order.sort_by(|one, other| {
         ways[usize::from(*one)].places.cmp(&ways[usize::from(*other)].places)

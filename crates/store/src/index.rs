@@ -203,7 +203,8 @@ impl Index {
     /// The row of an entry. An exclusive one names its one document in the row's value; others have its
     /// `_id` in the key.
     pub(crate) fn row(&self, collection: u32, entry: &Entry<'_>, id_key: &[u8]) -> Vec<u8> {
-        let mut row = keys::index(collection, self.number);
+        let mut row = Vec::with_capacity(keys::INDEX_PREFIX_BYTES + entry.key.len() + id_key.len());
+        keys::append_index(&mut row, collection, self.number);
         row.extend_from_slice(&entry.key);
         if !self.is_exclusive(entry) {
             let start = row.len();
@@ -448,7 +449,7 @@ impl<'d> Expansion<'_, 'd> {
     }
 
     fn push(&mut self, spots: &[Spot<'d, '_>]) -> Result<(), Refusal> {
-        let mut key = Vec::with_capacity(24 * spots.len());
+        let mut key = Vec::with_capacity(48 * spots.len());
         let mut values = Vec::with_capacity(spots.len());
         for (field, spot) in spots.iter().enumerate() {
             let (Spot::Value(value) | Spot::List(value, _)) = *spot;

@@ -101,7 +101,9 @@ pub(crate) fn documents(collection: u32) -> Vec<u8> {
 }
 
 pub(crate) fn document(collection: u32, id_key: &[u8]) -> Vec<u8> {
-    let mut key = documents(collection);
+    let mut key = Vec::with_capacity(1 + 4 + id_key.len());
+    key.push(family::DOCUMENT);
+    key.extend_from_slice(&collection.to_be_bytes());
     key.extend_from_slice(id_key);
     key
 }
@@ -114,6 +116,16 @@ pub(crate) fn indexes(collection: u32) -> Vec<u8> {
 /// The start of all entries of an index.
 pub(crate) fn index(collection: u32, index: u16) -> Vec<u8> {
     index_of(family::INDEX, collection, index)
+}
+
+/// Bytes of [`index`].
+pub(crate) const INDEX_PREFIX_BYTES: usize = 1 + 4 + 2;
+
+/// Appends the start of all entries of an index.
+pub(crate) fn append_index(key: &mut Vec<u8>, collection: u32, index: u16) {
+    key.push(family::INDEX);
+    key.extend_from_slice(&collection.to_be_bytes());
+    key.extend_from_slice(&index.to_be_bytes());
 }
 
 fn index_of(family: u8, collection: u32, index: u16) -> Vec<u8> {

@@ -123,6 +123,8 @@ pub enum PlantedBug {
     UnionCountsTwice,
     /// An update that changes nothing of an entry but its form leaves the entry as it is.
     OldFormStays,
+    /// A field that an update adds is not taken for one that it changes.
+    AddedFieldsUnnoticed,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -4,6 +4,7 @@ use crate::engine::{Batch, Direction, EngineError, Row, Rows, View};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::ops::Bound;
@@ -78,15 +79,36 @@ impl<V: View> Overlay<V> {
     }
 
     pub(crate) fn put(&mut self, key: Vec<u8>, value: impl Into<Bytes>) {
-        let fresh = matches!(self.changes.get(&key), Some(Change::Put { fresh: true, .. }));
-        self.set(key, Change::Put { value: value.into(), fresh });
+        self.put_over(key, value.into(), |before| {
+            matches!(before, Some(Change::Put { fresh: true, .. }))
+        });
     }
 
     /// Puts a key that neither the base nor the overlay holds.
     pub(crate) fn put_fresh(&mut self, key: Vec<u8>, value: impl Into<Bytes>) {
         // After a deletion in this batch the base may still hold the key.
-        let fresh = !self.changes.contains_key(&key);
-        self.set(key, Change::Put { value: value.into(), fresh });
+        self.put_over(key, value.into(), |before| before.is_none());
+    }
+
+    /// Puts a key; whether the base lacks it follows from what the overlay held.
+    fn put_over(
+        &mut self,
+        key: Vec<u8>,
+        value: Bytes,
+        is_fresh: impl FnOnce(Option<&Change>) -> bool,
+    ) {
+        self.written_bytes += key.len() + value.len();
+        let before = match self.changes.entry(key.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(Change::Put { value, fresh: is_fresh(None) });
+                None
+            }
+            Entry::Occupied(mut place) => {
+                let fresh = is_fresh(Some(place.get()));
+                Some(place.insert(Change::Put { value, fresh }))
+            }
+        };
+        self.undo.push((key, before));
     }
 
     pub(crate) fn delete(&mut self, key: Vec<u8>) {
@@ -94,7 +116,8 @@ impl<V: View> Overlay<V> {
             let before = self.changes.remove(&key);
             self.undo.push((key, before));
         } else {
-            self.set(key, Change::Delete);
+            let before = self.changes.insert(key.clone(), Change::Delete);
+            self.undo.push((key, before));
         }
     }
 
@@ -145,14 +168,6 @@ impl<V: View> Overlay<V> {
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn base(&self) -> &V {
         &self.base
-    }
-
-    fn set(&mut self, key: Vec<u8>, change: Change) {
-        if let Change::Put { value, .. } = &change {
-            self.written_bytes += key.len() + value.len();
-        }
-        let before = self.changes.insert(key.clone(), change);
-        self.undo.push((key, before));
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Plan<'c> {
     /// Whether an order that comes for free is worth more than documents that need not be read.
     prefers_order: bool,
     pub(crate) kind: Kind,
-    /// Fields with what is asked of them, where the plan makes use of it.
+    /// Fields with what is asked of them, where the plan makes use of it; for `explain` alone.
     bounds: Vec<(String, Vec<Value>)>,
     /// How many fields have one value each; how many have several.
     equal_fields: usize,
@@ -419,13 +419,8 @@ struct Asked {
     shown: Vec<Value>,
     /// Whether the intervals say all that the tests on the field do.
     exact: bool,
-}
-
-impl Asked {
-    fn is_point(&self) -> bool {
-        let intervals = self.intervals.as_deref();
-        matches!(intervals, Some([one]) if one.as_point().is_some())
-    }
+    /// Whether the intervals are one value.
+    is_point: bool,
 }
 
 struct Query<'q> {
@@ -437,20 +432,41 @@ struct Query<'q> {
 
 impl Query<'_> {
     /// A plan for the documents and for each index that can serve, in the order in which they were made, and
-    /// why others cannot.
+    /// why others cannot. Only for `explain` plans are made that cannot be the best.
     fn candidates<'c>(
         &self,
         collection: &'c Collection,
     ) -> (Vec<Plan<'c>>, Vec<(&'c str, &'static str)>) {
-        let mut plans = vec![self.plan_for(None)];
+        let mut plans = Vec::new();
         let mut unusable = Vec::new();
         for index in &collection.indexes {
             match unusable_because(index, self.tests) {
                 Some(reason) => unusable.push((index.name(), reason)),
-                None => plans.push(self.plan_for(Some(index))),
+                None if self.search.explain || self.has_use_of(index) => {
+                    plans.push(self.plan_for(Some(index)));
+                }
+                None => {}
             }
         }
+        // Without a test on `_id` the documents are all read, which any index that narrows is better than.
+        let narrows = plans.iter().any(|plan| plan.kind < Kind::Sort);
+        if self.search.explain || !narrows || self.has_test(ID_FIELD) {
+            plans.insert(0, self.plan_for(None));
+        }
         (plans, unusable)
+    }
+
+    /// Whether the plan of an index can be better than to read the documents: it narrows them, gives their order, or
+    /// tells all that is needed of them. If none of its fields is asked for it does neither of the first two.
+    fn has_use_of(&self, index: &Index) -> bool {
+        let is_sorted_by = |name: &str| self.search.sort.iter().any(|(path, _)| path == name);
+        let is_asked = |name: &str| self.has_test(name) || is_sorted_by(name);
+        index.paths().iter().any(|path| is_asked(path.as_str()))
+            || self.needs.is_some_and(|needs| needs.cover(Some(index)).is_some())
+    }
+
+    fn has_test(&self, name: &str) -> bool {
+        self.tests.iter().any(|(path, _)| path.as_str() == name)
     }
 
     fn plan_for<'c>(&self, index: Option<&'c Index>) -> Plan<'c> {
@@ -458,7 +474,7 @@ impl Query<'_> {
         let asked = self.asked(&fields);
         let (ranges, depth) = ranges(&fields, &asked);
         let key_tests = key_tests(&fields, &asked, depth);
-        let pinned = |field: usize| field < depth && asked[field].is_point();
+        let pinned = |field: usize| field < depth && asked[field].is_point;
         let (order, backward) = self.order(index, &fields, &asked, &pinned);
         let first = asked.first().and_then(|asked| asked.kind);
         let is_limited = self.search.limit.is_some_and(|limit| limit > 0);
@@ -473,7 +489,10 @@ impl Query<'_> {
             asked.intervals.is_some()
                 && (*field < depth || key_tests.iter().any(|test| test.field == *field))
         };
-        let bounds: Vec<(String, Vec<Value>)> = (asked.iter().enumerate().filter(used))
+        let bounded = || asked.iter().enumerate().filter(used);
+        let bounded_fields = bounded().count();
+        let bounds: Vec<(String, Vec<Value>)> = bounded()
+            .filter(|_| self.search.explain)
             .map(|(field, asked)| (fields[field].path.to_owned(), asked.shown.clone()))
             .collect();
         let all_pinned = (0..fields.len()).all(pinned);
@@ -488,7 +507,7 @@ impl Query<'_> {
             is_answered_by_keys: self.is_answered_by_keys(&fields, &asked),
             kind,
             equal_fields: (0..depth).take_while(|field| pinned(*field)).count(),
-            bounded_fields: bounds.len(),
+            bounded_fields,
             is_unique_point: all_pinned && index.is_none_or(|index| index.spec.unique),
             bounds,
             key_tests,
@@ -516,7 +535,9 @@ impl Query<'_> {
 
     fn asked_of(&self, field: &Field<'_>) -> Asked {
         let on_field = self.tests.iter().filter(|(path, _)| path.as_str() == field.path);
-        let all: Vec<Option<Bounds>> = on_field.map(|(_, test)| Bounds::of(test)).collect();
+        let shows = self.search.explain;
+        let all: Vec<Option<Bounds>> =
+            on_field.map(|(_, test)| Bounds::told(test, shows)).collect();
         let is_complete = all.iter().all(Option::is_some);
         let mut bounds: Vec<Bounds> = all.into_iter().flatten().collect();
         bounds.sort_by_key(|bounds| bounds.kind);
@@ -524,17 +545,21 @@ impl Query<'_> {
         if field.multikey && !intersects_anyway() {
             bounds.truncate(1);
         }
-        let Some(first) = bounds.first() else { return Asked::default() };
+        let Some(first) = bounds.first_mut() else { return Asked::default() };
         let kind = Some(first.kind);
-        let mut intervals = vec![Interval::everything()];
-        for bounds in &bounds {
+        let mut intervals = std::mem::take(&mut first.intervals);
+        for bounds in &bounds[1..] {
             intervals = intersect(&intervals, &bounds.intervals);
         }
         Asked {
+            is_point: matches!(&intervals[..], [one] if one.as_point().is_some()),
             intervals: Some(intervals),
             kind,
             exact: is_complete && !field.multikey && bounds.iter().all(|bounds| bounds.exact),
-            shown: bounds.into_iter().map(|bounds| bounds.shown).collect(),
+            shown: match shows {
+                true => bounds.into_iter().map(|bounds| bounds.shown).collect(),
+                false => Vec::new(),
+            },
         }
     }
 
@@ -571,7 +596,7 @@ impl Query<'_> {
                 Some(_) => (Order::None, false),
             };
         }
-        let constant = |field: usize| !fields[field].multikey && asked[field].is_point();
+        let constant = |field: usize| !fields[field].multikey && asked[field].is_point;
         let mut position = 0;
         let mut backward = None;
         for (path, direction) in sort {

@@ -8,8 +8,8 @@ use crate::index::Index;
 use crate::keys;
 use crate::plan::{Access, KeyRange, Order, Plan};
 use crate::union::Union;
-use api::Document;
 use api::path::Path;
+use api::{Document, binary};
 use bytes::Bytes;
 use query::Filter;
 use std::cmp::Ordering;
@@ -21,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) document: Document,
     /// Its size in bytes of BSON.
     pub(crate) size_bytes: usize,
+    /// Its bytes, if the scan [keeps](Scan::keeps_rows) them.
+    pub(crate) row: Option<Bytes>,
 }
 
 /// What a search looked at.
@@ -85,6 +87,8 @@ pub(crate) struct Scan<'s, V> {
     pub(crate) filter: &'s Filter,
     /// The order asked for, each field with whether it goes down.
     pub(crate) sort: &'s [(Path, bool)],
+    /// Whether the bytes of documents are kept beside them, for who changes them.
+    pub(crate) keeps_rows: bool,
 }
 
 impl<V: View> Scan<'_, V> {
@@ -215,6 +219,10 @@ impl<V: View> Scan<'_, V> {
 
     /// The document that a key leads to, if the filter means it and it was not met before.
     fn found(&self, plan: &Plan<'_>, hit: Hit, examined: &mut Examined) -> Outcome<Option<Found>> {
+        if plan.is_answered_by_keys {
+            // Its one key has said all that the filter asks.
+            return Ok(Some(self.fetch(plan, hit, examined)?));
+        }
         let entry = hit.entry.clone();
         let found = self.fetch(plan, hit, examined)?;
         let counts = self.filter.check(&found.document)?
@@ -229,14 +237,16 @@ impl<V: View> Scan<'_, V> {
             Read::Form(form) => {
                 if let Some(document) = restored(plan, &hit.entry, &hit.id_key, &form) {
                     let size_bytes = hit.entry.len() + hit.id_key.len();
-                    return Ok(Found { id_key: hit.id_key, document, size_bytes });
+                    return Ok(Found { id_key: hit.id_key, document, size_bytes, row: None });
                 }
                 self.document_row(&hit.id_key)?
             }
         };
         examined.documents += 1;
         let document = decode(&row)?;
-        Ok(Found { id_key: hit.id_key, document, size_bytes: row.len() })
+        // A copy: a row may be a part of something larger, which it would hold in memory.
+        let kept = self.keeps_rows.then(|| Bytes::copy_from_slice(&row));
+        Ok(Found { id_key: hit.id_key, document, size_bytes: row.len(), row: kept })
     }
 
     /// As [`Scan::fetch`], of a hit of the only plan.
@@ -407,7 +417,7 @@ fn form_of(entry: &Bytes, end: usize, id_key: &Bytes, value: &Bytes) -> Bytes {
 
 /// A document from its row.
 pub(crate) fn decode(row: &[u8]) -> Result<Document, Failure> {
-    Document::from_reader(row).map_err(|error| damaged(format!("a document: {error}")))
+    binary::parse_document(row).map_err(|error| damaged(format!("a document: {error}")))
 }
 
 pub(crate) fn damaged(what: String) -> Failure {

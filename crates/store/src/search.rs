@@ -98,7 +98,8 @@ impl<'a> Search<'a> {
         collection: &'s Collection,
         access: &'s Access<'s>,
     ) -> Scan<'s, V> {
-        Scan { view, collection, access, filter: &self.filter, sort: &self.sort }
+        let (filter, sort) = (&self.filter, &self.sort[..]);
+        Scan { view, collection, access, filter, sort, keeps_rows: false }
     }
 
     fn explain(&self, choice: &Choice<'_>, examined: &Examined, returned: i64) -> Value {
@@ -347,23 +348,25 @@ impl Search<'_> {
         Ok(Some(sorted.map(|ranked| Bytes::copy_from_slice(&ranked.found.id_key)).collect()))
     }
 
+    /// The documents found, whole and with their bytes, for a write; in the order of `_id` if none is asked for.
+    pub(crate) fn find_for_write(
+        &self,
+        view: &impl View,
+        collection: &Collection,
+    ) -> Outcome<Vec<Found>> {
+        let choice = plan(collection, &self.filter, self.options, None)?;
+        let scan = Scan { keeps_rows: true, ..self.scan(view, collection, &choice.access) };
+        self.find(&scan, &mut Examined::default())
+    }
+
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// A document as it is answered.
     pub(crate) fn project(&self, document: Document) -> Result<Document, Error> {
         self.projection.apply(document, &self.filter)
     }
-}
-
-/// The documents that the filter means, as the options say; in the order of `_id` if they name none.
-pub(crate) fn find(
-    view: &impl View,
-    collection: &Collection,
-    filter: &Document,
-    options: &SearchOptions,
-) -> Outcome<Vec<Found>> {
-    let search = Search::parse(filter, options)?;
-    let choice = plan(collection, &search.filter, options, None)?;
-    let scan = search.scan(view, collection, &choice.access);
-    search.find(&scan, &mut Examined::default())
 }
 
 /// What a search needs of a document if `paths`, and `_id` with `id`, are what is made use of; none: all of it.

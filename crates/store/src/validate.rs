@@ -11,7 +11,7 @@ use api::limits::{
 use api::value::ID_FIELD;
 use api::{
     Document, Error, Expectation, ModifyAction, Request, Schema, SearchOptions, Subject, Upsert,
-    Value, Watch,
+    Value, Watch, binary,
 };
 use query::{Distinct, Filter, Pipeline, Update};
 
@@ -309,10 +309,20 @@ pub(crate) fn check_size(what: &str, size: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks nesting, names and size of a document that takes so many bytes.
+pub(crate) fn check_written_document(
+    what: &str,
+    document: &Document,
+    size: usize,
+) -> Result<(), Error> {
+    check_nesting(what, document, 1)?;
+    check_size(what, size)
+}
+
 /// Checks nesting, names and size, and answers the size in bytes.
 pub(crate) fn check_document(what: &str, document: &Document) -> Result<usize, Error> {
     check_nesting(what, document, 1)?;
-    let size = document.to_vec().map_err(|error| bad_request(format!("{what}: {error}")))?.len();
+    let size = binary::length(document).map_err(|error| bad_request(format!("{what}: {error}")))?;
     check_size(what, size)?;
     Ok(size)
 }

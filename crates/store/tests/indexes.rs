@@ -724,6 +724,55 @@ fn an_entry_tells_the_type_that_its_key_does_not() {
     assert!(!entries_tell_types(Some(PlantedBug::OldFormStays)));
 }
 
+/// Updates of fields that indexes are on and of others, of their order and their absence: the entries are those of
+/// the documents afterwards.
+fn entries_follow_updates(bug: Option<PlantedBug>) -> bool {
+    let documents = [
+        doc! { "_id": 1, "a": 1, "b": { "c": 1, "d": 1 }, "n": 1 },
+        doc! { "_id": 2, "n": 1 },
+        doc! { "_id": 3, "b": { "c": 0.0 }, "a": [1, 2] },
+    ];
+    let changes = [
+        doc! { "$set": { "n": 2 } },
+        doc! { "$set": { "b.c": -0.0 } },
+        doc! { "$set": { "a": 1 } },
+        doc! { "$unset": { "a": 1 } },
+        doc! { "$set": { "m": 1, "a": 1 } },
+        doc! { "$rename": { "n": "a" } },
+        doc! { "$set": { "b.d": 2 } },
+        doc! { "$unset": { "b": 1 } },
+        doc! { "$set": { "b": { "c": [1, 2] } } },
+        doc! { "$set": { "a": 1i64, "n": 3 } },
+        doc! { "$set": { "a": 1.0 } },
+    ];
+    let mut store = collection_of(documents.into_iter());
+    for keys in [&[("a", false)][..], &[("a", true), ("b.c", false)], &[("b", false), ("a", false)]]
+    {
+        run(&mut store, create_index(keys, false)).expect("made");
+    }
+    let Request::CreateIndex { collection, mut index } = create_index(&[("b.c", false)], false)
+    else {
+        return false;
+    };
+    index.filter = Some(doc! { "n": 1 });
+    index.name = "partial".into();
+    run(&mut store, Request::CreateIndex { collection, index }).expect("made");
+    plant_in_thread(bug);
+    let mut is_sound = true;
+    for change in changes {
+        run(&mut store, common::update(INDEXED, doc! {}, change)).expect("updated");
+        is_sound &= store.verify().is_ok();
+    }
+    plant_in_thread(None);
+    is_sound
+}
+
+#[test]
+fn an_update_leaves_only_entries_that_stay_as_they_are() {
+    assert!(entries_follow_updates(None));
+    assert!(!entries_follow_updates(Some(PlantedBug::AddedFieldsUnnoticed)));
+}
+
 /// Two documents of the same value fail the build, which can be seen, dropped and begun anew.
 #[test]
 fn a_duplicate_found_while_building_fails_the_index_and_nothing_else() {

@@ -4,6 +4,7 @@ use super::{NESTING_OF_REQUEST, VALUES_MAX, extended};
 use crate::error::{Error, ErrorCode};
 use crate::limits::NESTING_MAX;
 use crate::value::{Document, Value};
+use bson::document::Entry;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
@@ -167,10 +168,15 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         let mut document = Document::new();
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(seed)?;
-            if document.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("field {name:?} is named twice")));
+            match document.entry(name) {
+                Entry::Occupied(field) => {
+                    let name = field.key();
+                    return Err(A::Error::custom(format_args!("field {name:?} is named twice")));
+                }
+                free @ Entry::Vacant(_) => {
+                    free.or_insert(value);
+                }
             }
-            document.insert(name, value);
         }
         extended::interpret(document).map_err(A::Error::custom)
     }

@@ -3,7 +3,6 @@
 use super::extended;
 use crate::error::{Error, ErrorCode};
 use crate::value::{Document, Value};
-use std::io::Write as _;
 
 /// Appends the JSON text of `value`.
 pub fn write_value(value: &Value, out: &mut Vec<u8>) {
@@ -109,9 +108,9 @@ impl Writer<'_> {
             Value::String(text) => write_string(text, self.out),
             Value::Document(document) => self.document(document)?,
             Value::Array(items) => self.list(items)?,
-            Value::Int64(number) => self.display(number),
-            Value::Int32(number) => self.display(number),
-            Value::Double(number) if number.is_finite() => self.double(*number),
+            Value::Int64(number) => self.number(number),
+            Value::Int32(number) => self.number(number),
+            Value::Double(number) if number.is_finite() => self.number(number),
             Value::Boolean(true) => self.out.extend_from_slice(b"true"),
             Value::Boolean(false) => self.out.extend_from_slice(b"false"),
             Value::Null => self.out.extend_from_slice(b"null"),
@@ -146,13 +145,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn display(&mut self, number: impl std::fmt::Display) {
+    /// Of a double the shortest text that reads back as the same number, with a point or an exponent.
+    fn number(&mut self, number: &impl serde::Serialize) {
         // Writing to a vector does not fail.
-        let _ = write!(self.out, "{number}");
-    }
-
-    /// The shortest text that reads back as the same number, with a point or an exponent.
-    fn double(&mut self, number: f64) {
-        let _ = serde_json::to_writer(&mut *self.out, &number);
+        let _ = serde_json::to_writer(&mut *self.out, number);
     }
 }
