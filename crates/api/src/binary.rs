@@ -5,10 +5,15 @@
 //! read, so the usual kinds of values are written and read here, in one pass over bytes of a known length. What
 //! is rare, or looks wrong, goes to the library, which has the last word.
 
+use crate::limits::NESTING_MAX;
 use crate::value::{Document, Value};
-use bson::RawDocument;
 use bson::error::Error;
 use bson::spec::ElementType;
+use bson::{RawBsonRef, RawDocument};
+
+/// Levels that are read here, more than a request may have. What nests deeper is damage or comes from elsewhere, and
+/// must not exhaust the stack.
+const LEVELS_MAX: usize = 2 * NESTING_MAX;
 
 /// The length of a document and the zero byte at its end.
 const DOCUMENT_BYTES: usize = 4 + 1;
@@ -64,10 +69,37 @@ pub fn length(document: &Document) -> Result<usize, Error> {
 /// # Errors
 /// If they are none.
 pub fn parse_document(bytes: &[u8]) -> Result<Document, Error> {
-    match read_document(bytes) {
+    match read_document(bytes, LEVELS_MAX) {
         Some(document) => Ok(document),
-        None => Ok(Document::try_from(RawDocument::from_bytes(bytes)?)?),
+        None => {
+            let raw = RawDocument::from_bytes(bytes)?;
+            check_levels(raw)?;
+            Ok(Document::try_from(raw)?)
+        }
     }
+}
+
+/// Refuses what nests so deeply that the library, which reads each level within the one around it, would exhaust the
+/// stack. Bytes that are wrong otherwise are left to it.
+///
+/// # Errors
+/// If it nests deeper than twice what a request may.
+pub fn check_levels(raw: &RawDocument) -> Result<(), Error> {
+    if is_within(raw, LEVELS_MAX) {
+        return Ok(());
+    }
+    Err(serde::de::Error::custom(format_args!("it nests deeper than {LEVELS_MAX} levels")))
+}
+
+fn is_within(raw: &RawDocument, levels_left: usize) -> bool {
+    let Some(levels_left) = levels_left.checked_sub(1) else { return false };
+    raw.iter().flatten().all(|(_, value)| match value {
+        RawBsonRef::Document(inner) => is_within(inner, levels_left),
+        RawBsonRef::Array(inner) => RawDocument::from_bytes(inner.as_bytes())
+            .map_or(true, |inner| is_within(inner, levels_left)),
+        RawBsonRef::JavaScriptCodeWithScope(code) => is_within(code.scope, levels_left),
+        _ => true,
+    })
 }
 
 /// The fields of a document's bytes: each with its name, and the bytes of its kind, name and value. None where
@@ -259,27 +291,28 @@ fn content(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// None: the library must look at it.
-fn read_document(bytes: &[u8]) -> Option<Document> {
+fn read_document(bytes: &[u8], levels_left: usize) -> Option<Document> {
+    let levels_left = levels_left.checked_sub(1)?;
     let mut rest = content(bytes)?;
     let mut document = Document::new();
     while !rest.is_empty() {
-        let (name, value, behind) = read_field(rest)?;
+        let (name, value, behind) = read_field(rest, levels_left)?;
         document.insert(name, value);
         rest = behind;
     }
     Some(document)
 }
 
-fn read_field(bytes: &[u8]) -> Option<(&str, Value, &[u8])> {
+fn read_field(bytes: &[u8], levels_left: usize) -> Option<(&str, Value, &[u8])> {
     let (kind, after) = bytes.split_first()?;
     let end = zero(after)?;
     let name = std::str::from_utf8(&after[..end]).ok()?;
     let after = &after[end + 1..];
     let (value, rest) = after.split_at_checked(value_length(*kind, after)?)?;
-    Some((name, read_value(*kind, value)?, rest))
+    Some((name, read_value(*kind, value, levels_left)?, rest))
 }
 
-fn read_value(kind: u8, bytes: &[u8]) -> Option<Value> {
+fn read_value(kind: u8, bytes: &[u8], levels_left: usize) -> Option<Value> {
     Some(match kind {
         STRING => {
             let (text, end) = bytes.get(4..)?.split_at_checked(bytes.len().checked_sub(5)?)?;
@@ -302,12 +335,13 @@ fn read_value(kind: u8, bytes: &[u8]) -> Option<Value> {
             Value::DateTime(bson::DateTime::from_millis(milliseconds))
         }
         OBJECT_ID => Value::ObjectId(bson::oid::ObjectId::from_bytes(*bytes.first_chunk()?)),
-        DOCUMENT => Value::Document(read_document(bytes)?),
+        DOCUMENT => Value::Document(read_document(bytes, levels_left)?),
         ARRAY => {
+            let levels_left = levels_left.checked_sub(1)?;
             let mut rest = content(bytes)?;
             let mut elements = Vec::new();
             while !rest.is_empty() {
-                let (_, value, behind) = read_field(rest)?;
+                let (_, value, behind) = read_field(rest, levels_left)?;
                 elements.push(value);
                 rest = behind;
             }
@@ -407,7 +441,33 @@ mod tests {
         let bytes = to_bytes(&document).expect("BSON");
         assert_eq!(Some(bytes.len()), document_bytes(&document));
         assert_eq!(bytes.capacity(), bytes.len());
-        assert_eq!(read_document(&bytes), Some(document));
+        assert_eq!(read_document(&bytes, LEVELS_MAX), Some(document.clone()));
+        assert_eq!(read_document(&bytes, 4), Some(document), "a list in a list in an object");
+        assert_eq!(read_document(&bytes, 3), None);
+    }
+
+    /// However deep: the library alone would exhaust the stack.
+    #[test]
+    fn what_nests_too_deeply_is_refused() {
+        let nested = |kind: u8, levels: usize| {
+            let mut bytes = Vec::new();
+            for level in 1..levels {
+                let length = (levels - level) * 8 + 5;
+                bytes.extend_from_slice(&i32::try_from(length).expect("short").to_le_bytes());
+                bytes.extend_from_slice(&[kind, b'0', 0]);
+            }
+            bytes.extend_from_slice(&[5, 0, 0, 0]);
+            bytes.extend(std::iter::repeat_n(0, levels));
+            bytes
+        };
+        for kind in [DOCUMENT, ARRAY] {
+            let bytes = nested(kind, LEVELS_MAX);
+            assert_eq!(parse_document(&bytes).expect("BSON").to_vec().expect("BSON"), bytes);
+            for levels in [LEVELS_MAX + 1, 1_000_000] {
+                let error = parse_document(&nested(kind, levels)).expect_err("too deep");
+                assert!(error.to_string().contains("nests deeper than 200 levels"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -325,6 +325,22 @@ async fn requests_under_way_are_bounded() {
     }
 }
 
+/// However many requests one connection has sent, another gets its turn after a few of them.
+#[tokio::test]
+async fn connections_take_turns() {
+    let service = Script::default();
+    let mut many = Client::connect(&service, Settings::default());
+    let mut one = Client::connect(&service, Settings::default());
+    for _ in 0..60 {
+        many.send(r#"["write","many",1]"#).await;
+    }
+    one.send(r#"["write","one",1]"#).await;
+    service.until_held(61).await;
+    let is_one = |(call, _): &(Call, Reply)| matches!(&call.request, Request::Write { key, .. } if key == "one");
+    let place = service.held.lock().expect("lock").iter().position(is_one);
+    assert!(place < Some(60), "{place:?}");
+}
+
 #[tokio::test]
 async fn a_client_that_stops_sending_still_gets_its_answers() {
     let service = Script::default();

@@ -210,6 +210,7 @@ impl<'a> Reader<'a> {
         let bytes = self.document_bytes(expected)?;
         // Without a document around it: one is read for every command and every kept answer.
         let holder = RawDocument::from_bytes(bytes).map_err(|_| self.error(expected))?;
+        binary::check_levels(holder).map_err(|_| self.error(expected))?;
         let mut fields = holder.iter();
         match (fields.next(), fields.next()) {
             (Some(Ok((key, value))), None) if key.as_str() == VALUE => {
