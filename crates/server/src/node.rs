@@ -30,6 +30,8 @@ use tokio::sync::watch;
 
 /// Most requests under way at this node.
 const REQUESTS_MAX: usize = 65_536;
+/// So many queries at a time are worth another thread.
+const QUERIES_SHARED: usize = 16;
 /// Turns of the event loop in a row after which connections get theirs.
 const TURNS_MAX: u32 = 2;
 /// Most bytes of requests under way at this node.
@@ -387,8 +389,12 @@ impl Node {
         }
     }
 
-    /// Answers the short ones of the queries.
+    /// Answers the short ones of the queries; of many at a time half are for a reader, who begins with them meanwhile.
     fn answer_at_once(&mut self, queries: &mut Vec<Query>) {
+        if queries.len() >= QUERIES_SHARED {
+            let mut half = queries.split_off(queries.len() / 2);
+            self.readers.push_all(&mut half);
+        }
         let Node { at_once, under_way, failure, folder, .. } = self;
         let answered = at_once.answer(queries, |id, answer| under_way.answer(id, answer));
         if let Err(source) = answered {
