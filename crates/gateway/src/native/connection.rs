@@ -24,7 +24,7 @@ const READ_BYTES: usize = 16 * 1024;
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 /// Requests that a connection starts before others get their turn: with a thousand connections that send many at a time the
 /// node would otherwise hear nothing from the other nodes until it has read them all.
-const TURN_REQUESTS: usize = 8;
+const TURN_REQUESTS: usize = 32;
 /// Bytes of a long frame whose arrival restarts its time-out.
 const FRAME_PROGRESS_BYTES: usize = 64 * 1024;
 
