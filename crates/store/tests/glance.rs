@@ -4,20 +4,11 @@ mod common;
 
 use api::{Request, SearchOptions, Value};
 use bson::doc;
-use common::{Dice, apply_slots, random_filter, workload};
+use common::{Dice, random_filter, store};
 use proptest::prelude::*;
-use store::{Found, GlanceLimits, MemoryDisk, MemoryEngine, Reader, Store};
+use store::{Found, GlanceLimits, MemoryEngine, Reader};
 
 const PLENTY: GlanceLimits = GlanceLimits { rows: usize::MAX, bytes: usize::MAX };
-
-fn store(seed: u64) -> Store<MemoryEngine> {
-    let log = workload(seed, 300);
-    let mut store = Store::open(MemoryDisk::new().engine()).expect("opened");
-    while (store.applied_slot() as usize) < log.len() {
-        apply_slots(&mut store, &log, 50);
-    }
-    store
-}
 
 fn search(filter: api::Document, search: SearchOptions) -> Request {
     Request::Search { collection: "c1".into(), filter, search }

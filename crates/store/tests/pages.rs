@@ -4,20 +4,11 @@ mod common;
 
 use api::{ErrorCode, Request, SearchOptions, Value, json};
 use bson::doc;
-use common::{Dice, apply_slots, insert, random_filter, random_value, run, workload, write};
+use common::{Dice, insert, random_filter, random_value, run, store, write};
 use proptest::prelude::*;
 use store::{
     Found, MemoryDisk, MemoryEngine, PageLimits, PageStart, Pages, Store, engine::MemoryView,
 };
-
-fn store(seed: u64) -> Store<MemoryEngine> {
-    let log = workload(seed, 300);
-    let mut store = Store::open(MemoryDisk::new().engine()).expect("opened");
-    while (store.applied_slot() as usize) < log.len() {
-        apply_slots(&mut store, &log, 50);
-    }
-    store
-}
 
 fn pages(store: &Store<MemoryEngine>, request: &Request, bytes_max: usize) -> Pages<MemoryView> {
     match store.reader().query_within(request, bytes_max).expect("no trouble") {

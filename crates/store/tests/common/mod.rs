@@ -8,7 +8,17 @@ use api::{
     UpdateOptions, Value,
 };
 use bson::doc;
-use store::{Command, Effect, Engine, Entry, Outcome, Store};
+use store::{Command, Effect, Engine, Entry, MemoryDisk, MemoryEngine, Outcome, Store};
+
+/// A store in memory to which a [`workload`] has been applied.
+pub fn store(seed: u64) -> Store<MemoryEngine> {
+    let log = workload(seed, 300);
+    let mut store = Store::open(MemoryDisk::new().engine()).expect("opened");
+    while (store.applied_slot() as usize) < log.len() {
+        apply_slots(&mut store, &log, 50);
+    }
+    store
+}
 
 /// Small and repeatable; not for anything but tests (splitmix64).
 pub struct Dice(pub u64);
