@@ -168,12 +168,13 @@ impl Paxos {
         if self.config.is_planted(PlantedBug::ReadWithoutProbe) {
             return;
         }
-        let few = &self.reads.few;
+        let few = &mut self.reads.few;
         if few.nodes.is_empty() || self.now >= few.until_tick {
             self.ask_all(probe);
         } else {
-            let nodes = few.nodes.clone();
+            let nodes = core::mem::take(&mut few.nodes);
             self.send_heartbeats_to(|node| nodes.contains(&node));
+            self.reads.few.nodes = nodes;
         }
     }
 
