@@ -135,6 +135,11 @@ impl Paxos {
         );
         if is_news && let RoleState::Owning(l) = &mut self.role {
             next.descend(base, slot, ballot, own_slot);
+            if self.config.is_planted(PlantedBug::AnyVoteInReserve) {
+                next.members.values_mut().for_each(|m| m.left = None);
+            } else {
+                assert!(next.keeps_votes(base), "leaving out one of an odd number moves no vote");
+            }
             l.change = Some(next);
         }
     }

@@ -267,8 +267,12 @@ fn put_membership(membership: &Membership, out: &mut Vec<u8>) {
         out.put_u8(match member.standing {
             Standing::Learner => 0,
             Standing::Voter => 1,
-            Standing::Away => 2,
+            Standing::Away if member.left.is_none() => 2,
+            Standing::Away => 3,
         });
+        if let (Standing::Away, Some(slot)) = (member.standing, member.left) {
+            out.put_u64_le(slot.0);
+        }
         out.put_u64_le(member.replaces.unwrap_or_default().0);
         put_bytes(member.address.as_bytes(), out);
     }
@@ -423,10 +427,11 @@ impl Reader {
     }
 
     fn member(&mut self) -> Result<Member, Malformed> {
-        let standing = match self.u8("standing")? {
-            0 => Standing::Learner,
-            1 => Standing::Voter,
-            2 => Standing::Away,
+        let (standing, left) = match self.u8("standing")? {
+            0 => (Standing::Learner, None),
+            1 => (Standing::Voter, None),
+            2 => (Standing::Away, None),
+            3 => (Standing::Away, Some(self.slot()?)),
             _ => return Err(Malformed { what: "standing" }),
         };
         let replaces = match self.u64("replaced member")? {
@@ -435,7 +440,7 @@ impl Reader {
         };
         let address = String::from_utf8(self.bytes("address")?.to_vec())
             .map_err(|_| Malformed { what: "address" })?;
-        Ok(Member { address, standing, replaces })
+        Ok(Member { address, standing, replaces, left })
     }
 
     fn ancestors(&mut self) -> Result<Vec<Ancestor>, Malformed> {

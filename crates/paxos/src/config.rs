@@ -144,11 +144,13 @@ pub enum PlantedBug {
     AloneOfMany,
     /// A member that is away comes to count again on any word of it, also one from before it was set down as away.
     StaleAnswersReturn,
+    /// A membership does not tell who was left out last, so that the vote in reserve is anybody's.
+    AnyVoteInReserve,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 23] = [
+    pub const ALL: [PlantedBug; 24] = [
         PlantedBug::PromiseBeforePersisted,
         PlantedBug::AcceptedBeforePersisted,
         PlantedBug::OwnVoteBeforePersisted,
@@ -172,5 +174,6 @@ impl PlantedBug {
         PlantedBug::NewQuorumUnasked,
         PlantedBug::AloneOfMany,
         PlantedBug::StaleAnswersReturn,
+        PlantedBug::AnyVoteInReserve,
     ];
 }

@@ -4,11 +4,20 @@ use crate::types::{Ballot, NodeId, Slot};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::fmt;
 
 /// The newest feature level that this version knows. A level changes what an entry means, so that a
 /// node which does not know the level of its group must not apply what follows.
-pub const LEVEL_MAX: u32 = 1;
+///
+/// | level | what is new |
+/// | --- | --- |
+/// | 1 | the first |
+/// | 2 | a membership tells where a member was left out, [`Member::left`] |
+pub const LEVEL_MAX: u32 = 2;
+
+/// From this level on, memberships tell where a member was left out.
+const LEVEL_OF_LEFT: u32 = 2;
 
 /// Most nodes removed by hand that a membership remembers; the oldest are forgotten first.
 const REMOVED_MAX: usize = 256;
@@ -55,12 +64,15 @@ pub struct Member {
     /// The member whose place it takes when it becomes a voter: one that listened at the same address and
     /// has lost its disk.
     pub replaces: Option<NodeId>,
+    /// While it is [`Standing::Away`]: the slot of the membership that it was left out of, so that it can be told who was
+    /// left out last. None while it is not away, and below feature level 2.
+    pub left: Option<Slot>,
 }
 
 impl Member {
     /// A participant with a standing of its own.
     pub fn new(address: impl Into<String>, standing: Standing) -> Member {
-        Member { address: address.into(), standing, replaces: None }
+        Member { address: address.into(), standing, replaces: None, left: None }
     }
 }
 
@@ -117,11 +129,14 @@ impl Membership {
     }
 
     /// The voters, in order of id: those that are not away and, under [`Policy::Paxos`] while these are even in
-    /// number, the one of lowest id among those that are.
+    /// number, the one among those away that was left out last.
     ///
     /// *Why the reserve*: of four voters as of five a quorum is three, so leaving out one of five takes a vote away
     /// and spares none; a group of three that had left out one would stand still with the next, even when the
     /// one left out is back.
+    ///
+    /// *Why the last*: then leaving out one of an odd number changes nobody's vote, and whoever stayed away for longest,
+    /// and is the least likely to come back, is the last to be waited for.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         let reserve = self.reserve();
         let votes = move |(id, m): (&NodeId, &Member)| {
@@ -134,7 +149,9 @@ impl Membership {
         if self.policy == Policy::Passive || !self.active().count().is_multiple_of(2) {
             return None;
         }
-        self.members.iter().find(|(_, m)| m.standing == Standing::Away).map(|(id, _)| *id)
+        let away = self.members.iter().filter(|(_, m)| m.standing == Standing::Away);
+        // Where nothing tells who was left out last, as below feature level 2: the one of lowest id.
+        away.max_by_key(|(id, m)| (m.left, Reverse(**id))).map(|(id, _)| *id)
     }
 
     /// Whether these two are all the voters and every quorum holds both, so that each of them holds whatever was decided.
@@ -206,7 +223,7 @@ impl Membership {
         self.base == base && (parent.is_none() || self.history.last() == parent)
     }
 
-    /// Marks it as made from `base`, decided at `slot`, by the leader of `ballot`.
+    /// Marks it as made from `base`, decided at `slot`, by the leader of `ballot`, and whom it leaves out as left out there.
     pub(crate) fn descend(
         &mut self,
         base: &Membership,
@@ -215,11 +232,27 @@ impl Membership {
         own_slot: Slot,
     ) {
         (self.base, self.origin, self.own_slot) = (slot, ballot, own_slot);
+        if self.level >= LEVEL_OF_LEFT {
+            let was_active = |id: &NodeId| base.is_active(*id);
+            let away = self.members.iter_mut().filter(|(_, m)| m.standing == Standing::Away);
+            let left = away.filter(|(id, _)| was_active(id));
+            left.for_each(|(_, m)| m.left = Some(slot));
+        }
         if self.policy == Policy::Passive {
             self.history = base.lineage(slot);
             let surplus = self.history.len().saturating_sub(HISTORY_MAX);
             self.history.drain(..surplus);
         }
+    }
+
+    /// Whether no voter but those of `base` counts, and all that are still there do, if nobody came to count and one of an odd
+    /// number was left out (I29). True of every membership of feature level 2 under [`Policy::Paxos`].
+    pub fn keeps_votes(&self, base: &Membership) -> bool {
+        let left = base.active().filter(|id| self.standing(*id) == Some(Standing::Away)).count();
+        let is_one_eviction = left == 1 && self.active().count() + 1 == base.active().count();
+        let is_told = self.policy == Policy::Paxos && base.level >= LEVEL_OF_LEFT;
+        let was_even = base.active().count().is_multiple_of(2);
+        !is_told || !is_one_eviction || was_even || self.voters().eq(base.voters())
     }
 
     /// What it costs in messages, memory and log, in bytes; an estimate from above.
@@ -304,7 +337,7 @@ impl Membership {
         if !view(node).is_following {
             return Err(Refusal::NotFollowing);
         }
-        member.standing = Standing::Voter;
+        (member.standing, member.left) = (Standing::Voter, None);
         // Whoever is heard again has its disk, and listens elsewhere by now.
         if let Some(old) = member.replaces.take()
             && !view(old).is_heard
@@ -437,5 +470,76 @@ impl fmt::Display for Refusal {
             }
             Refusal::StillHeard => "the node that is said to be gone for good was heard just now",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seven(level: u32) -> Membership {
+        let member = |n| (NodeId(n), Member::new("node:1", Standing::Voter));
+        Membership { level, ..Membership::of(Policy::Paxos, (1..=7).map(member)) }
+    }
+
+    fn next(of: &Membership, change: &Change, slot: u64) -> Option<Membership> {
+        let is_there = |_| View { is_heard: true, is_following: true };
+        let mut next = of.with(change, is_there).ok()?;
+        next.descend(of, Slot(slot), Ballot::default(), Slot(slot));
+        Some(next)
+    }
+
+    /// I29, whoever was left out and came back before.
+    #[test]
+    fn leaving_out_one_of_an_odd_number_moves_no_vote() {
+        for seed in 0..200 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut membership = seven(LEVEL_MAX);
+            for slot in 1..60 {
+                let node = NodeId(rng.u64(1..=7));
+                let was_voter = membership.standing(node) == Some(Standing::Voter);
+                let change = match was_voter {
+                    true => Change::Evict { node },
+                    false => Change::Promote { node },
+                };
+                let Some(after) = next(&membership, &change, slot) else { continue };
+                if was_voter && membership.active().count() % 2 == 1 {
+                    assert!(after.voters().eq(membership.voters()), "{change:?} of {membership:?}");
+                }
+                assert!(after.keeps_votes(&membership));
+                assert_eq!(after.voters().count() % 2, 1);
+                membership = after;
+            }
+        }
+    }
+
+    /// A group of level 1 goes on as nodes that know no other level count, until it is raised; who was left out before
+    /// that is the first to lose the vote in reserve.
+    #[test]
+    fn below_level_2_the_vote_in_reserve_is_that_of_lowest_id() {
+        let mut membership = seven(1);
+        let mut slot = 0;
+        let mut make = |membership: &mut Membership, change| {
+            slot += 1;
+            *membership = next(membership, &change, slot).expect("it may be made");
+        };
+        let reserve = |m: &Membership| {
+            let reserve: Vec<u64> =
+                m.voters().filter(|id| !m.is_active(*id)).map(|id| id.0).collect();
+            reserve
+        };
+        for n in [2, 5, 3] {
+            make(&mut membership, Change::Evict { node: NodeId(n) });
+        }
+        assert!(membership.members.values().all(|m| m.left.is_none()));
+        assert_eq!(reserve(&membership), [2]);
+        make(&mut membership, Change::Raise { level: 2 });
+        assert_eq!(reserve(&membership), [2]);
+        make(&mut membership, Change::Evict { node: NodeId(7) });
+        make(&mut membership, Change::Evict { node: NodeId(4) });
+        assert_eq!(reserve(&membership), [4]);
+        make(&mut membership, Change::Promote { node: NodeId(4) });
+        make(&mut membership, Change::Promote { node: NodeId(2) });
+        assert_eq!(reserve(&membership), [7]);
     }
 }

@@ -274,6 +274,32 @@ fn a_node_left_out_of_three_still_votes_in_reserve() {
     assert!(group.agrees());
 }
 
+/// Of four, 2 is left out, then 4, whose vote is in reserve. Then 1 loses its disk: 3 and 4 are two of the three who vote.
+#[test]
+fn the_vote_in_reserve_is_that_of_who_was_left_out_last() {
+    let goes_on = |planted| {
+        let mut group = Group::with(4, |config| {
+            evicting(config);
+            config.planted = planted;
+        });
+        group.elect(1);
+        for n in [2, 4] {
+            group.crash(n, 0);
+            group.run_all(150);
+            assert_eq!(standing(&group, 1, n), Some(Standing::Away));
+        }
+        let voters: Vec<_> = group.node(1).core.membership().1.voters().collect();
+        assert_eq!(voters.len(), 3);
+        group.crash(1, 0);
+        group.restart(4);
+        group.run_all(300);
+        assert!(group.agrees());
+        !group.leaders().is_empty()
+    };
+    assert!(goes_on(None));
+    assert!(!goes_on(Some(PlantedBug::AnyVoteInReserve)));
+}
+
 #[test]
 fn of_five_two_are_evicted_one_by_one_and_return_by_themselves() {
     let mut group = Group::with(5, evicting);

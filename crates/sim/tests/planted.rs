@@ -50,6 +50,7 @@ noticed! {
     own_votes_before_the_disk: Planted::Paxos(paxos::PlantedBug::OwnVoteBeforePersisted), from 484;
     reads_without_a_probe: Planted::Paxos(paxos::PlantedBug::ReadWithoutProbe), from 67;
     snapshots_that_forget: Planted::Paxos(paxos::PlantedBug::InstallForgetsAccepted), from 717;
+    any_votes_in_reserve: Planted::Paxos(paxos::PlantedBug::AnyVoteInReserve), from 60;
     alone_of_many: Planted::Paxos(paxos::PlantedBug::AloneOfMany), from 19136;
     new_quorums_unasked: Planted::Paxos(paxos::PlantedBug::NewQuorumUnasked), from 347;
     bases_without_the_promise: Planted::Replica(replica::PlantedBug::BaseWithoutPromise), from 267;

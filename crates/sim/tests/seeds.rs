@@ -49,7 +49,8 @@ fn worlds_that_showed_a_bug_keep_every_promise() {
         4019569,
         // Two nodes of a passive group waited for a third that had started over.
         4013553, // Two empty machines were told to join through each other only.
-        4040361,
+        4040361, // The vote in reserve went to who had been left out first, not last.
+        5635266, 5756663,
     ];
     for seed in seeds {
         if let Err(what) = sim::cli::play(seed, &Variation::default(), false) {

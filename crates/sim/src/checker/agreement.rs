@@ -15,8 +15,8 @@ pub struct Agreement {
     /// Which membership was made from which: base and slot.
     bases: BTreeMap<Slot, Slot>,
     removed: BTreeSet<NodeId>,
-    /// The latest membership, for the counts.
-    latest: Membership,
+    /// The latest membership, and its slot.
+    latest: (Slot, Membership),
     /// Memberships decided.
     pub memberships: u64,
     /// Voters set down as away.
@@ -66,12 +66,18 @@ impl Agreement {
         }
         self.memberships += 1;
         self.removed.extend(membership.removed.iter().copied());
-        let was = |id: &NodeId| self.latest.standing(*id);
+        let (base, latest) = (self.latest.0, &self.latest.1);
+        if membership.base == base && !membership.keeps_votes(latest) && !self.may_part {
+            return Err(format!(
+                "the membership in {slot} leaves out one of an odd number, and gives its vote to another"
+            ));
+        }
+        let was = |id: &NodeId| latest.standing(*id);
         let evicted = |(id, m): &(&NodeId, &paxos::Member)| {
             m.standing == Standing::Away && was(id) == Some(Standing::Voter)
         };
         self.evictions += membership.members.iter().filter(evicted).count() as u64;
-        self.latest = membership.clone();
+        self.latest = (slot, membership.clone());
         Ok(())
     }
 
