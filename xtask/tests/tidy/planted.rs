@@ -4,7 +4,12 @@ use crate::{files, none, root};
 use std::fs;
 
 /// Where the bugs of each enum are listed; the log keeps its own list beside its format.
-const LISTS: [&str; 2] = ["docs/design/planted-bugs.md", "docs/design/wal-format.md"];
+const LISTS: [&str; 4] = [
+    "docs/design/planted-bugs.md",
+    "docs/design/wal-format.md",
+    "docs/design/regressions.md",
+    "docs/requirements.md",
+];
 
 /// The variants of every `enum PlantedBug` of the sources: file and name.
 fn variants() -> Vec<(String, String)> {

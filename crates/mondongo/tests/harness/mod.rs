@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "the tests use one part, the example another")]
 
 pub(crate) mod history;
+pub(crate) mod machine;
 pub(crate) mod network;
 pub(crate) mod raw;
 pub(crate) mod same;

@@ -18,6 +18,7 @@ mod overload;
 mod partitions;
 mod passive;
 mod peers;
+mod power;
 mod prompt;
 mod serve;
 mod snapshots;

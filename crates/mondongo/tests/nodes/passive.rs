@@ -10,11 +10,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-const PASSIVE: [&str; 4] = ["--replication", "passive", "--takeover-after", "1s"];
+pub(crate) const PASSIVE: [&str; 4] = ["--replication", "passive", "--takeover-after", "1s"];
 
 /// So many writes last for several heartbeats, by which a follower learns that it is waited for: before that it
 /// does not know whether it may take over.
-const SETTLING_WRITES: u64 = 200;
+pub(crate) const SETTLING_WRITES: u64 = 200;
 
 fn passive(count: usize) -> Group {
     let group = Group::with_arguments(count, &PASSIVE);
@@ -26,7 +26,7 @@ fn passive(count: usize) -> Group {
 }
 
 /// Stops the writers; demands of every node that everything is there, once, and that all hold the same.
-fn finish(group: &Group, load: Load) {
+pub(crate) fn finish(group: &Group, load: Load) {
     let counts = load.stop();
     // Reads say what a node has applied, so all must have applied everything.
     same_content(&group.addresses()).unwrap_or_else(|error| panic!("{error:#}"));
