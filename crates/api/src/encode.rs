@@ -103,10 +103,10 @@ fn write_arguments(request: &Request, out: &mut Vec<u8>) {
         Request::BuildIndex { .. } => {}
         Request::Fault(FaultSwitch::Unreliable { loss }) => value(&Value::Double(*loss), out),
         Request::Member(change) => {
-            let (action, node) = change.words();
+            let (action, argument) = change.words();
             text(action, out);
-            if let Some(node) = node {
-                text(node, out);
+            if let Some(argument) = argument {
+                value(&argument, out);
             }
         }
         Request::Status { .. } | Request::Members | Request::Fault(_) => {}

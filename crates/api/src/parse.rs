@@ -269,10 +269,16 @@ fn parse_operation(
 
 /// The actions of `["member", action, node]`.
 const MEMBER_ACTIONS: &str =
-    "\"add\", \"remove\", \"promote\", \"lead\" or \"alone_other_is_gone_for_good\"";
+    "\"add\", \"remove\", \"promote\", \"lead\", \"raise\" or \"alone_other_is_gone_for_good\"";
 
 fn member_change(arguments: &mut Arguments) -> Result<MemberChange, Error> {
     let action = arguments.text()?;
+    if action == "raise" {
+        let level = arguments.optional_count()?.filter(|level| *level > 0);
+        let level = level.and_then(|level| u32::try_from(level).ok());
+        let lacks = || bad("member raise lacks the feature level: a whole number from 1");
+        return Ok(MemberChange::Raise { level: level.ok_or_else(lacks)? });
+    }
     let mut node = arguments.optional_name()?;
     let mut required = || {
         node.take().ok_or_else(|| bad(format!("member {action} lacks the node: its id or address")))

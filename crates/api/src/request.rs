@@ -351,17 +351,24 @@ pub enum MemberChange {
         /// The one that is gone.
         without: String,
     },
+    /// `["member", "raise", level]`: entries of the log are of this feature level from now on; nodes that do not know it stop.
+    Raise {
+        /// The level, from 1.
+        level: u32,
+    },
 }
 
 impl MemberChange {
-    /// The action and the node, as on the wire.
-    pub fn words(&self) -> (&'static str, Option<&str>) {
+    /// The action and the node or level, as on the wire.
+    pub fn words(&self) -> (&'static str, Option<Value>) {
+        let text = |node: &String| Some(Value::String(node.clone()));
         match self {
-            MemberChange::Add { node } => ("add", Some(node)),
-            MemberChange::Remove { node } => ("remove", Some(node)),
-            MemberChange::Promote { node } => ("promote", Some(node)),
-            MemberChange::Lead { node } => ("lead", node.as_deref()),
-            MemberChange::Alone { without } => ("alone_other_is_gone_for_good", Some(without)),
+            MemberChange::Add { node } => ("add", text(node)),
+            MemberChange::Remove { node } => ("remove", text(node)),
+            MemberChange::Promote { node } => ("promote", text(node)),
+            MemberChange::Lead { node } => ("lead", node.as_ref().and_then(text)),
+            MemberChange::Alone { without } => ("alone_other_is_gone_for_good", text(without)),
+            MemberChange::Raise { level } => ("raise", Some(Value::Int64(i64::from(*level)))),
         }
     }
 }

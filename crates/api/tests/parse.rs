@@ -4,8 +4,8 @@ use api::encode::write_call;
 use api::parse::{OPERATIONS, parse_call, parse_schema, schema_document};
 use api::{
     Call, Document, ErrorCode, Expectation, FaultSwitch, FieldSchema, FieldType, IndexKey,
-    IndexSpec, Level, ModifyAction, ModifyOptions, Options, Place, Reference, Request, Schema,
-    SearchOptions, Subject, UpdateOptions, Upsert, Value, Watch,
+    IndexSpec, Level, MemberChange, ModifyAction, ModifyOptions, Options, Place, Reference,
+    Request, Schema, SearchOptions, Subject, UpdateOptions, Upsert, Value, Watch,
 };
 use proptest::prelude::*;
 
@@ -561,7 +561,31 @@ fn any_plain_request() -> impl Strategy<Value = Request> {
         Just(Request::Status { hash: false }),
         Just(Request::Status { hash: true }),
         Just(Request::Members),
+        any_member_change().prop_map(Request::Member),
     ]
+}
+
+fn any_member_change() -> impl Strategy<Value = MemberChange> {
+    let node = || "[a-f0-9]{16}|[a-z]{1,9}:[1-9][0-9]{3}";
+    prop_oneof![
+        node().prop_map(|node| MemberChange::Add { node }),
+        node().prop_map(|node| MemberChange::Remove { node }),
+        node().prop_map(|node| MemberChange::Promote { node }),
+        prop::option::of(node()).prop_map(|node| MemberChange::Lead { node }),
+        node().prop_map(|without| MemberChange::Alone { without }),
+        (1..=u32::MAX).prop_map(|level| MemberChange::Raise { level }),
+    ]
+}
+
+#[test]
+fn a_feature_level_is_a_whole_number_from_1() {
+    let raise = MemberChange::Raise { level: 2 };
+    assert_eq!(call(r#"["member","raise",2]"#).request, Request::Member(raise));
+    for level in ["", ",0", ",-1", ",1.5", r#","2""#, ",4294967296", ",null", ",2,3"] {
+        let text = format!(r#"["member","raise"{level}]"#);
+        let error = parse_call(text.as_bytes()).expect_err(&text);
+        assert_eq!(error.code, ErrorCode::BadRequest, "{text}: {error}");
+    }
 }
 
 fn any_call() -> impl Strategy<Value = Call> {

@@ -11,6 +11,7 @@ mod import;
 mod log;
 mod member;
 mod progress;
+mod raise;
 mod serve;
 mod status;
 mod target;

@@ -1,6 +1,7 @@
 //! `mondongo member`: who takes part in a group, and changes of it (spec D16).
 
 use crate::ask::ask;
+use crate::raise;
 use api::{MemberChange, Request, Value, json};
 use clap::{Args, Subcommand};
 use std::io::Write as _;
@@ -36,6 +37,8 @@ enum Action {
     Lead(Lead),
     /// Let one of two voters go on without the other one, which is gone for good
     Alone(Alone),
+    /// Raise the feature level of the group, once every node runs a version that knows it
+    Raise(Raise),
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +84,32 @@ struct Alone {
     the_other_is_gone_for_good: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_long_help = RAISE_HELP)]
+struct Raise {
+    #[command(flatten)]
+    group: Group,
+
+    /// The level [default: the newest that a member knows]
+    #[arg(value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..))]
+    level: Option<u32>,
+
+    /// You vouch that members which do not answer now will run a version that knows the level when they are back
+    #[arg(long)]
+    the_silent_will_know_it: bool,
+}
+
+const RAISE_HELP: &str = "\
+The feature level says what the entries of the group's log mean. A new version serves a group of an
+earlier level as ever, so that nodes can be replaced one by one; what is new in the level begins
+when it is raised. There is no way back: nodes of an earlier version then stop, and say so.
+
+Every member, those away included, is asked first. It is refused if one does not know the level, or
+does not answer.
+
+Example:
+  mondongo member raise localhost:8000";
+
 const ALONE_HELP: &str = "\
 Of two voters neither can decide anything without the other, so each holds all that was acknowledged.
 If one is gone for good, its disk included, the other one can go on alone and loses nothing. It
@@ -110,7 +139,25 @@ Examples:
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &MemberArguments) -> ExitCode {
-    let (members, request) = match &arguments.action {
+    let wanted = request_of(&arguments.action);
+    match wanted.and_then(|(addresses, request)| ask_any(&addresses, &request)) {
+        Ok(members) => {
+            let text =
+                if arguments.json { json::to_string(&members) + "\n" } else { as_table(&members) };
+            // Whoever closed the output wants no more of it.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whom to ask, and what.
+fn request_of(action: &Action) -> Result<(Vec<&str>, Request), String> {
+    let (members, request) = match action {
         Action::List(group) => (&group.members, Request::Members),
         Action::Add(Named { group, node }) => {
             (&group.members, Request::Member(MemberChange::Add { node: node.clone() }))
@@ -127,25 +174,17 @@ pub(crate) fn run(arguments: &MemberArguments) -> ExitCode {
         Action::Alone(Alone { survivor, without, the_other_is_gone_for_good: _ }) => {
             (survivor, Request::Member(MemberChange::Alone { without: without.clone() }))
         }
+        Action::Raise(Raise { group, level, the_silent_will_know_it }) => {
+            let level = raise::level_for(&group.members, *level, *the_silent_will_know_it)?;
+            (&group.members, Request::Member(MemberChange::Raise { level }))
+        }
     };
-    let addresses: Vec<&str> = match &arguments.action {
+    let addresses = match action {
         // That one alone: another one must not be told the same.
         Action::Alone(_) => vec![members.as_str()],
         _ => members.split(',').collect(),
     };
-    match ask_any(&addresses, &request) {
-        Ok(members) => {
-            let text =
-                if arguments.json { json::to_string(&members) + "\n" } else { as_table(&members) };
-            // Whoever closed the output wants no more of it.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    Ok((addresses, request))
 }
 
 /// Asks the first that can be reached. A refusal is an answer, too; "down" is not.

@@ -46,6 +46,12 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
     pub(crate) replication: Option<Policy>,
 
+    /// Found a new group at this feature level [default: the newest], so that nodes of an earlier version can join it.
+    /// A group that exists keeps its own; "mondongo member raise" raises it
+    #[arg(long, value_name = "LEVEL",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(server::FEATURE_LEVEL_MAX)))]
+    pub(crate) feature_level: Option<u32>,
+
     /// Wait no more for a member that is out of reach for so long (as in 90s or 10m), or never; it is let in again
     /// when it comes back [default: 10m; with the passive policy 500ms]
     #[arg(long, value_name = "TIME", value_parser = parse_evict_after)]
@@ -140,6 +146,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
         insecure: arguments.insecure,
         fault_injection: arguments.fault_injection,
         replication: arguments.replication,
+        feature_level: arguments.feature_level,
         evict_after: arguments.evict_after.unwrap_or_default(),
         takeover_after: arguments.takeover_after,
         log_retain_bytes: arguments.log_retain_mib << 20,

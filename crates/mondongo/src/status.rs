@@ -43,14 +43,19 @@ Examples:
   mondongo status localhost:8000,localhost:8001 --json";
 
 /// One node and what it answered.
-struct Asked {
-    address: String,
-    answer: Result<Document, String>,
+pub(crate) struct Asked {
+    pub(crate) address: String,
+    pub(crate) answer: Result<Document, String>,
 }
+
+/// The list of those who take part, in an answer.
+const MEMBERS: &[&str] = &["members"];
+/// The lists of those and of who is no longer waited for.
+pub(crate) const MEMBERS_AND_AWAY: &[&str] = &["members", "away"];
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &StatusArguments) -> ExitCode {
-    let nodes = ask_all(&arguments.members, arguments.hash);
+    let nodes = ask_all(&arguments.members, MEMBERS, arguments.hash);
     let leader = leader_of(&nodes);
     let text = if arguments.json {
         json::to_string(&as_json(&nodes, leader.as_deref())) + "\n"
@@ -62,8 +67,8 @@ pub(crate) fn run(arguments: &StatusArguments) -> ExitCode {
     if leader.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Asks the given addresses, and then every member that one of them names and that has not answered.
-fn ask_all(given: &[String], hash: bool) -> Vec<Asked> {
+/// Asks the given addresses, and then everybody whom one of them has in one of `lists` and who has not answered.
+pub(crate) fn ask_all(given: &[String], lists: &[&str], hash: bool) -> Vec<Asked> {
     let mut nodes: Vec<Asked> = Vec::new();
     let mut known: BTreeSet<String> = BTreeSet::new();
     let mut next: Vec<String> = given.to_vec();
@@ -82,7 +87,9 @@ fn ask_all(given: &[String], hash: bool) -> Vec<Asked> {
         let answers = nodes.iter().filter_map(|node| node.answer.as_ref().ok());
         let own = answers.clone().filter_map(|answer| answer.get_str("address").ok());
         known.extend(own.map(str::to_string));
-        let members = answers.filter_map(|answer| answer.get_array("members").ok()).flatten();
+        let list =
+            |answer| lists.iter().filter_map(move |list| Document::get_array(answer, list).ok());
+        let members = answers.flat_map(list).flatten();
         let addresses = members.filter_map(|member| member.as_document()?.get_str("address").ok());
         next = addresses.filter(|address| !known.contains(*address)).map(str::to_string).collect();
         next.sort();

@@ -24,20 +24,18 @@ pub fn encode_peer_message(message: &PeerMessage, out: &mut Vec<u8>) {
         PeerMessage::Change { token, change } => {
             out.push(4);
             out.extend_from_slice(&token.to_le_bytes());
-            let (kind, node) = match change {
-                Change::Remove { node } => (1, Some(*node)),
-                Change::Allow { node } => (2, Some(*node)),
-                Change::Promote { node } => (3, Some(*node)),
-                Change::Lead { node } => (4, *node),
-                Change::Join { .. }
-                | Change::Evict { .. }
-                | Change::GoOnAlone { .. }
-                | Change::Raise { .. } => {
+            let (kind, number) = match change {
+                Change::Remove { node } => (1, node.0),
+                Change::Allow { node } => (2, node.0),
+                Change::Promote { node } => (3, node.0),
+                Change::Lead { node } => (4, node.unwrap_or_default().0),
+                Change::Raise { level } => (5, u64::from(*level)),
+                Change::Join { .. } | Change::Evict { .. } | Change::GoOnAlone { .. } => {
                     unreachable!("these are not asked for so")
                 }
             };
             out.push(kind);
-            out.extend_from_slice(&node.unwrap_or_default().0.to_le_bytes());
+            out.extend_from_slice(&number.to_le_bytes());
         }
         PeerMessage::ChangeRefused { token, reason } => {
             out.push(5);
@@ -94,13 +92,18 @@ pub fn decode_peer_message(mut bytes: Bytes) -> Result<PeerMessage, Malformed> {
         4 => {
             let token = number(&mut bytes)?;
             let kind = bytes.try_get_u8().map_err(|_| short)?;
-            let node = NodeId(number(&mut bytes)?);
+            let number = number(&mut bytes)?;
+            let node = NodeId(number);
             let named = || if node.0 == 0 { Err(Malformed { what: "node" }) } else { Ok(node) };
             let change = match kind {
                 1 => Change::Remove { node: named()? },
                 2 => Change::Allow { node: named()? },
                 3 => Change::Promote { node: named()? },
                 4 => Change::Lead { node: named().ok() },
+                5 => match u32::try_from(number) {
+                    Ok(level) => Change::Raise { level },
+                    Err(_) => return Err(Malformed { what: "feature level" }),
+                },
                 _ => return Err(Malformed { what: "change kind" }),
             };
             end(&bytes)?;

@@ -3,7 +3,7 @@
 use crate::message::PeerMessage;
 use crate::node::{Output, Replica, RequestId};
 use api::{Error, ErrorCode, MemberChange, Value};
-use paxos::{Change, ChangeId, NodeId, Refusal, Standing};
+use paxos::{Change, ChangeId, LEVEL_MAX, NodeId, Refusal, Standing};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ticks before a wish that has not come true is told to the leader again.
@@ -69,6 +69,13 @@ impl Replica {
             MemberChange::Alone { without } => {
                 Change::GoOnAlone { without: self.member_named(without)? }
             }
+            MemberChange::Raise { level } if *level > LEVEL_MAX => {
+                let message = format!(
+                    "this node knows feature levels up to {LEVEL_MAX}; run a version that knows {level} on every node first"
+                );
+                return Err(Error::new(ErrorCode::Refused, message));
+            }
+            MemberChange::Raise { level } => Change::Raise { level: *level },
             MemberChange::Lead { node: None } => Change::Lead { node: None },
             MemberChange::Lead { node: Some(node) } => {
                 Change::Lead { node: Some(self.member_named(node)?) }
@@ -122,7 +129,8 @@ impl Replica {
                 Change::Allow { node } => !membership.removed.contains(node),
                 Change::Lead { node: Some(node) } => leader == Some(*node),
                 Change::Lead { node: None } => leader.is_some() && leader != wish.leader,
-                Change::Join { .. } | Change::Evict { .. } | Change::Raise { .. } => true,
+                Change::Raise { level } => membership.level >= *level,
+                Change::Join { .. } | Change::Evict { .. } => true,
             };
             if is_true {
                 done.push((*token, true));

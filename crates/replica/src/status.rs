@@ -3,7 +3,7 @@
 use crate::node::Replica;
 use api::{Document, Value};
 use bson::doc;
-use paxos::{NodeId, Role, Standing};
+use paxos::{LEVEL_MAX, NodeId, Role, Standing};
 
 impl Replica {
     /// The answer to `["status"]`.
@@ -20,6 +20,8 @@ impl Replica {
             "address": self.config.address.as_str(),
             "cluster": self.config.cluster.as_str(),
             "policy": self.policy().to_string(),
+            "feature_level": i64::from(self.paxos.membership().1.level),
+            "feature_level_max": i64::from(LEVEL_MAX),
             "role": role,
             "leader": status.leader.map(|id| id.to_string()),
             "leader_address": status.leader.and_then(|id| self.address_of(id)),
@@ -38,16 +40,23 @@ impl Replica {
         document
     }
 
-    /// What an operator can do where the group cannot help itself: one of two voters waits for the other
-    /// (`docs/design/damage.md`).
+    /// What an operator can do where the group does not help itself: one of two voters waits for the other
+    /// (`docs/design/damage.md`), or all run a version that knows a higher feature level.
     fn advice(&self) -> Option<String> {
         let me = self.paxos.node();
         let (_, membership) = self.paxos.membership();
+        let own = &self.config.address;
+        let level = membership.level;
+        if self.paxos.leader() == Some(me) && level < LEVEL_MAX {
+            return Some(format!(
+                "the group is at feature level {level}, this version knows {LEVEL_MAX}. Once every node runs it: mondongo member raise {own}"
+            ));
+        }
         let other = membership.voters().find(|id| *id != me)?;
         if !self.is_down() || !membership.are_all_voters(me, other) {
             return None;
         }
-        let (own, address) = (&self.config.address, self.address_of(other)?);
+        let address = self.address_of(other)?;
         Some(format!(
             "this node is one of two voters, and needs the other one, {other} at {address}, to decide anything. Start that \
              one. Only if it is gone for good, its data included, let this one go on alone: mondongo member alone {own} \

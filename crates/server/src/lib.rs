@@ -65,5 +65,5 @@ pub use peer::fuzzing;
 pub use error::ServerError;
 pub use local::{Access, Dialer, LocalOptions, run_local};
 pub use options::{EvictAfter, Options};
-pub use paxos::Policy;
+pub use paxos::{LEVEL_MAX as FEATURE_LEVEL_MAX, Policy};
 pub use run::{Stop, run};

@@ -182,6 +182,7 @@ async fn run_alone(
         cache_bytes: local.cache_bytes,
         insecure: false,
         replication: None,
+        feature_level: None,
         evict_after: EvictAfter::Never,
         takeover_after: std::time::Duration::from_millis(500),
         log_retain_bytes: 256 << 20,
@@ -249,6 +250,7 @@ impl ReadOnly<'_> {
             log_path: self.folder.log_path(),
             identity: self.identity.clone(),
             address: String::new(),
+            feature_level: None,
             engine_options: FjallOptions {
                 cache_bytes: self.options.cache_bytes,
                 ..FjallOptions::default()

@@ -19,6 +19,8 @@ pub(crate) struct Opening {
     pub(crate) identity: Identity,
     /// Where this node listens.
     pub(crate) address: String,
+    /// The feature level of a group that is founded here; none: the newest.
+    pub(crate) feature_level: Option<u32>,
     pub(crate) engine_options: FjallOptions,
     /// The time, in milliseconds since 1970: names the folder that a damaged store is moved to.
     pub(crate) now_ms: u64,
@@ -79,9 +81,9 @@ impl Opening {
         if is_new && identity.is_founder() && recovered.decided == Slot::ZERO {
             let ballot = Ballot { round: 1, node: identity.node };
             if recovered.last == Slot::ZERO {
-                let membership =
-                    Membership::founding(identity.node, &*self.address, identity.policy);
-                journal.found(ballot, membership)?;
+                let founding = Membership::founding(identity.node, &*self.address, identity.policy);
+                let level = self.feature_level.unwrap_or(founding.level);
+                journal.found(ballot, Membership { level, ..founding })?;
             } else {
                 // A crash while founding has left the first entry without the word that it is decided.
                 journal.append(&[Record::Decided(Slot(1))])?;

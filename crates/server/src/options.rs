@@ -21,6 +21,9 @@ pub struct Options {
     pub insecure: bool,
     /// By which rule the group decides; none: as the group does, or majorities for a new one.
     pub replication: Option<Policy>,
+    /// The feature level of a group that this node founds, 1 to [`paxos::LEVEL_MAX`]; none: the newest. A group that
+    /// exists has its own.
+    pub feature_level: Option<u32>,
     /// How long a member may be out of reach before it is no longer waited for; none: a usual time.
     pub evict_after: EvictAfter,
     /// Under the passive policy: how long the leader must be silent before another takes over.

@@ -351,6 +351,7 @@ impl Startup<'_> {
             log_path: self.folder.log_path(),
             identity: identity.clone(),
             address: self.address.clone(),
+            feature_level: self.options.feature_level,
             engine_options: self.engine_options(),
             now_ms: now_ms(),
         };

@@ -24,4 +24,5 @@ mod serve;
 mod snapshots;
 mod syncs;
 mod tracer;
+mod upgrades;
 mod watches;
