@@ -72,6 +72,34 @@ fn a_cut_journal_has_what_is_behind_the_cut_and_says_so() {
     assert_eq!(durable.entries, (16..=20).map(entry).collect::<Vec<_>>());
 }
 
+/// Reading the log of a node that is down tells what a start would find, shows every record, and leaves the log as it is.
+#[test]
+fn examining_finds_what_a_start_finds() {
+    let disk = MemoryDisk::new();
+    let mut journal = filled(&disk, 20);
+    let next = Membership { base: Slot(1), ..membership(2) };
+    let payload = Payload::Membership(next.clone());
+    let undecided = Entry { ballot: BALLOT, payload };
+    journal.append(&[Record::Accept(Slot(21), undecided)]).expect("room");
+    journal.flush().expect("a healthy disk");
+    drop(journal);
+    let mut slots = Vec::new();
+    let each = |_, record| {
+        if let Record::Accept(slot, _) = record {
+            slots.push(slot.0);
+        }
+        Ok(())
+    };
+    let examined = replica::examine(&disk, &options(), each).expect("it can be read");
+    assert_eq!(slots, (1..=21).collect::<Vec<_>>());
+    assert_eq!(examined.membership, (Slot(1), membership(1)));
+    assert_eq!(examined.last_membership, (Slot(21), next));
+    let (_, recovered) = open(&disk).expect("it opens");
+    assert_eq!(examined.recovered, recovered);
+    let refused = replica::examine(&disk, &options(), |_, _| Err("enough".into()));
+    assert!(refused.is_err(), "whoever reads may refuse a record");
+}
+
 /// Segments are freed only as a whole, so the log then begins with records of slots that were cut.
 #[test]
 fn the_headless_remains_of_a_log_are_read_to_the_base_behind_them() {

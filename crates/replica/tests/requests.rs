@@ -5,7 +5,7 @@ mod group;
 use api::{Call, ErrorCode, MemberChange, Options, Reference, Request, Value};
 use bytes::Bytes;
 use group::{Group, all, id, without, write};
-use paxos::{NodeId, Policy, Slot};
+use paxos::{LEVEL_MAX, Member, Membership, NodeId, Policy, Slot, Standing};
 use replica::{Input, Output, PeerMessage, Replica, RequestId};
 
 fn other_than(leader: usize) -> usize {
@@ -74,6 +74,69 @@ fn a_wish_that_cannot_be_granted_is_refused() {
     let request = change(&mut alone, 0, MemberChange::Remove { node: id(0).to_string() });
     alone.until("an answer", all, |group| group.nodes[0].answers.contains_key(&request));
     assert_eq!(code(&alone, 0, request), Some(ErrorCode::Refused), "the last voter stays");
+}
+
+/// X8: at any node; the answer comes when the group is at the level.
+#[test]
+fn a_feature_level_is_raised_once_and_no_further_than_it_is_known() {
+    let member = |n| (id(n), Member::new(format!("node{n}:1"), Standing::Voter));
+    let early = Membership { level: 1, ..Membership::of(Policy::Paxos, (0..3).map(member)) };
+    let mut group = Group::of(&early, |_| {});
+    let leader = group.elect();
+    let status = group.nodes[leader].replica.status_document();
+    assert_eq!(status.get("feature_level"), Some(&Value::Int64(1)));
+    let advice = status.get_str("advice").expect("there is something to do");
+    assert!(advice.contains(&format!("mondongo member raise node{leader}:1")), "{advice}");
+    let follower = other_than(leader);
+    let above = MemberChange::Raise { level: LEVEL_MAX + 1 };
+    let request = change(&mut group, follower, above);
+    assert_eq!(code(&group, follower, request), Some(ErrorCode::Refused));
+    for _ in 0..2 {
+        let request = change(&mut group, follower, MemberChange::Raise { level: LEVEL_MAX });
+        let is_done = |group: &Group| group.nodes[follower].answers.contains_key(&request);
+        group.until("an answer", all, is_done);
+        assert_eq!(code(&group, follower, request), None, "also when it is so already");
+    }
+    for node in &group.nodes {
+        let status = node.replica.status_document();
+        assert_eq!(status.get("feature_level"), Some(&Value::Int64(i64::from(LEVEL_MAX))));
+        assert_eq!(status.get("advice"), None);
+    }
+}
+
+/// X3: what each node tells of the group: who leads, who is there, who lags, who is no longer waited for.
+#[test]
+fn a_status_tells_who_is_there_and_who_is_away() {
+    let mut group = Group::new(Policy::Paxos, 3, |config| {
+        config.paxos.evict_ticks = Some(100);
+    });
+    let leader = group.elect();
+    let lost = other_than(leader);
+    group.write(leader, 1, without(lost));
+    let about = |group: &Group, of: usize| {
+        let members = group.nodes[leader].replica.members_list();
+        let mut members = members.into_iter().filter_map(|m| m.as_document().cloned());
+        let id = Value::String(id(of).to_string());
+        members.find(|m| m.get("node") == Some(&id))
+    };
+    let own = about(&group, leader).expect("it takes part");
+    let yes = Some(&Value::Boolean(true));
+    assert_eq!((own.get("leader"), own.get("reachable")), (yes, yes));
+    group.until("it to be missed", without(lost), |group| {
+        about(group, lost).is_some_and(|m| m.get("reachable") == Some(&Value::Boolean(false)))
+    });
+    let missed = about(&group, lost).expect("it is waited for");
+    assert!(missed.get_i64("lag").is_ok_and(|lag| lag > 0), "{missed}");
+    let away = |group: &Group| -> Vec<String> {
+        let status = group.nodes[leader].replica.status_document();
+        let away = status.get_array("away").expect("a list").iter();
+        away.filter_map(|m| m.as_document()?.get_str("node").ok().map(str::to_owned)).collect()
+    };
+    group.until("it to be left out", without(lost), |group| away(group) == [id(lost).to_string()]);
+    assert!(about(&group, lost).is_none(), "it is no longer listed");
+    let status = group.nodes[lost].replica.status_document();
+    assert_ne!(status.get("role"), Some(&Value::String("leader".into())));
+    group.until("it to be back", all, |group| away(group).is_empty());
 }
 
 #[test]

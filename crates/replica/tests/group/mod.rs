@@ -5,7 +5,10 @@
 use api::{Call, Error, Options, Request, Value};
 use bytes::Bytes;
 use paxos::{Ballot, Member, Membership, NodeId, Policy, Role, Slot, Standing};
-use replica::{Config, Imported, Input, Journal, Output, PeerMessage, Replica, RequestId};
+use replica::{
+    Config, Imported, Input, Journal, Output, PeerMessage, Replica, RequestId, decode_peer_message,
+    encode_peer_message,
+};
 use std::collections::{BTreeMap, VecDeque};
 use store::engine::MemoryView;
 use store::{Cursor, Import, MemoryEngine, Snapshot, Store};
@@ -55,10 +58,26 @@ pub(crate) fn without(index: usize) -> impl Fn(&Sent) -> bool {
     move |(from, to, _)| *from != id(index) && *to != id(index)
 }
 
+/// What arrives of it: it is written and read as between processes.
+fn over_the_wire(message: &PeerMessage) -> PeerMessage {
+    let mut bytes = Vec::new();
+    encode_peer_message(message, &mut bytes);
+    let read = decode_peer_message(Bytes::from(bytes)).expect("what is written can be read");
+    assert_eq!(&read, message);
+    read
+}
+
 impl Group {
     /// A founded group of so many; `set` changes their settings.
     pub(crate) fn new(policy: Policy, nodes: usize, set: impl Fn(&mut Config)) -> Group {
-        let nodes = (0..nodes).map(|index| Node::new(policy, index, nodes, &set)).collect();
+        let member = |index| (id(index), Member::new(format!("node{index}:1"), Standing::Voter));
+        Group::of(&Membership::of(policy, (0..nodes).map(member)), set)
+    }
+
+    /// The same of these members, all of which are there.
+    pub(crate) fn of(membership: &Membership, set: impl Fn(&mut Config)) -> Group {
+        let nodes = 0..membership.members.len();
+        let nodes = nodes.map(|index| Node::new(membership, index, &set)).collect();
         Group { nodes, messages: VecDeque::new(), delivered: Vec::new() }
     }
 
@@ -88,6 +107,7 @@ impl Group {
             if index < self.nodes.len() && passes(&sent) {
                 self.delivered.push(sent.clone());
                 let (from, _, message) = sent;
+                let message = over_the_wire(&message);
                 self.step(index, Input::Peer { from, message });
             }
         }
@@ -163,14 +183,12 @@ pub(crate) fn write(n: usize) -> Request {
 }
 
 impl Node {
-    fn new(policy: Policy, index: usize, nodes: usize, set: impl Fn(&mut Config)) -> Node {
+    fn new(membership: &Membership, index: usize, set: impl Fn(&mut Config)) -> Node {
         let options = wal::Options { segment_bytes: 8_192, ..wal::Options::default() };
         let opened = Journal::open(MemoryDisk::new(), options).expect("an empty folder");
         let (mut journal, mut recovered, _) = opened;
-        let member = |index| (id(index), Member::new(format!("node{index}:1"), Standing::Voter));
         let ballot = Ballot { round: 1, node: id(0) };
-        let membership = Membership::of(policy, (0..nodes).map(member));
-        journal.found(ballot, membership).expect("room");
+        journal.found(ballot, membership.clone()).expect("room");
         (recovered.promised, recovered.decided, recovered.last) = (ballot, Slot(1), Slot(1));
         let mut store = Store::open(store::MemoryDisk::new().engine()).expect("an empty store");
         let started = replica::start(&journal, &recovered, &mut store).expect("both are whole");
