@@ -25,15 +25,23 @@ pub(crate) struct Group {
     arguments: Vec<&'static str>,
     /// The network of each node, where they do not share the ordinary one.
     pub(crate) network: Option<Network>,
+    /// Where the nodes' logs are, if not beside their folders.
+    logs: Option<PathBuf>,
 }
 
 impl Group {
-    /// Founds a group in `folders` and waits until all take part.
-    pub(crate) fn start(binary: &Path, folders: Vec<PathBuf>) -> Result<Group> {
-        Group::start_with(binary, folders, Vec::new(), None)
+    /// Founds a group in `folders`, each on a disk of its own, and waits until all take part; what they log goes into `logs`.
+    pub(crate) fn start_on_disks(
+        binary: &Path,
+        folders: Vec<PathBuf>,
+        logs: &Path,
+    ) -> Result<Group> {
+        let (binary, logs) = (binary.to_owned(), Some(logs.to_owned()));
+        let group = Group { binary, nodes: Vec::new(), arguments: Vec::new(), network: None, logs };
+        group.filled(folders)
     }
 
-    /// The same with further arguments of every node, and with networks that can be cut.
+    /// The same on one disk, with further arguments of every node, and with networks that can be cut.
     pub(crate) fn start_with(
         binary: &Path,
         folders: Vec<PathBuf>,
@@ -44,13 +52,17 @@ impl Group {
             arguments.push("--insecure");
         }
         let binary = binary.to_owned();
-        let mut group = Group { binary, nodes: Vec::new(), arguments, network };
+        let group = Group { binary, nodes: Vec::new(), arguments, network, logs: None };
+        group.filled(folders)
+    }
+
+    fn filled(mut self, folders: Vec<PathBuf>) -> Result<Group> {
         for folder in folders {
-            group.join(folder)?;
+            self.join(folder)?;
         }
-        let voters = group.len();
-        group.wait_for_voters(voters)?;
-        Ok(group)
+        let voters = self.len();
+        self.wait_for_voters(voters)?;
+        Ok(self)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -78,7 +90,10 @@ impl Group {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
-            .open(node.folder.with_extension("log"))
+            .open(match &self.logs {
+                Some(logs) => logs.join(format!("node{index}.log")),
+                None => node.folder.with_extension("log"),
+            })
             .context("the node's log file")?;
         let mut command = match &self.network {
             Some(network) => {

@@ -5,7 +5,7 @@
 
 use crate::PATIENCE;
 use anyhow::{Context, Result, bail, ensure};
-use api::{Document, Request, SearchOptions, Value};
+use api::{Document, ErrorCode, Request, SearchOptions, Value};
 use client::{Client, Options};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +28,8 @@ struct Shared {
     is_stopping: AtomicBool,
     acknowledged: AtomicU64,
     answers: Mutex<Vec<Instant>>,
+    /// Why a writer gave up.
+    failure: Mutex<Option<String>>,
 }
 
 /// What was acknowledged: the last value of each writer's counter.
@@ -47,13 +49,21 @@ impl Load {
             is_stopping: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             answers: Mutex::new(Vec::new()),
+            failure: Mutex::new(None),
         });
         let writers = (0..count)
             .map(|writer| {
                 let mut addresses = addresses.to_vec();
                 let turn = writer % addresses.len();
                 addresses.rotate_left(turn);
-                tokio::spawn(write(writer, addresses, Arc::clone(&shared)))
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    let written = write(writer, addresses, &shared).await;
+                    if let Err(error) = &written {
+                        shared.fail(format!("{error:#}"));
+                    }
+                    written
+                })
             })
             .collect();
         Ok(Load { shared, writers })
@@ -68,8 +78,8 @@ impl Load {
         let goal = self.acknowledged() + more;
         let deadline = Instant::now() + 2 * PATIENCE;
         while self.acknowledged() < goal {
-            if let Some(writer) = self.writers.iter().find(|writer| writer.is_finished()) {
-                bail!("a writer gave up ({writer:?}); its reason shows when the load is stopped");
+            if let Some(reason) = self.shared.failure() {
+                bail!("a writer gave up: {reason}");
             }
             ensure!(Instant::now() < deadline, "waited too long for {more} acknowledgements");
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -100,18 +110,26 @@ impl Load {
 }
 
 impl Shared {
+    fn fail(&self, reason: String) {
+        self.failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(reason);
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
     fn note(&self) {
         self.acknowledged.fetch_add(1, Ordering::SeqCst);
         self.answers.lock().unwrap_or_else(|e| e.into_inner()).push(Instant::now());
     }
 }
 
-async fn write(writer: usize, addresses: Vec<String>, shared: Arc<Shared>) -> Result<i64> {
-    let mut client = Client::connect(&addresses, options()).await?;
+async fn write(writer: usize, addresses: Vec<String>, shared: &Shared) -> Result<i64> {
+    let mut client = connect(&addresses).await?;
     let mut count = 0;
     while !shared.is_stopping.load(Ordering::SeqCst) {
         if count % OPERATIONS_PER_CLIENT == OPERATIONS_PER_CLIENT - 1 {
-            client = Client::connect(&addresses, options()).await?;
+            client = connect(&addresses).await?;
         }
         let next: i64 = count + 1;
         let before = client.swap(&counter(writer), next).await?;
@@ -128,6 +146,19 @@ async fn write(writer: usize, addresses: Vec<String>, shared: Arc<Shared>) -> Re
         count = next;
     }
     Ok(count)
+}
+
+/// A new client; to be made it needs one node that listens, which may not be so for a moment.
+async fn connect(addresses: &[String]) -> Result<Client> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Client::connect(addresses, options()).await {
+            Err(error) if error.code == ErrorCode::Down && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 fn counter(writer: usize) -> String {

@@ -15,7 +15,7 @@ pub(crate) async fn run(arguments: &Arguments, folder: &Path, times: u32) -> Res
         (0..arguments.nodes).map(|index| Machine::make(folder, index, DISK_BYTES)).collect();
     let machines = machines?;
     let folders = machines.iter().map(Machine::folder).collect();
-    let mut group = Group::start(&arguments.binary, folders)?;
+    let mut group = Group::start_on_disks(&arguments.binary, folders, folder)?;
     let load = Load::start(&group.addresses(), arguments.writers).await?;
     for round in 0..times as usize {
         load.wait_for(300).await?;
