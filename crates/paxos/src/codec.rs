@@ -267,13 +267,13 @@ fn put_membership(membership: &Membership, out: &mut Vec<u8>) {
         out.put_u8(match member.standing {
             Standing::Learner => 0,
             Standing::Voter => 1,
-            Standing::Away if member.left.is_none() => 2,
-            Standing::Away => 3,
+            Standing::Away => 2,
         });
-        if let (Standing::Away, Some(slot)) = (member.standing, member.left) {
-            out.put_u64_le(slot.0);
-        }
-        out.put_u64_le(member.replaces.unwrap_or_default().0);
+        // One field, so that a node of feature level 1, which knows only the first use of it, can read the level and stop.
+        out.put_u64_le(match member.standing {
+            Standing::Learner | Standing::Voter => member.replaces.unwrap_or_default().0,
+            Standing::Away => member.left.unwrap_or_default().0,
+        });
         put_bytes(member.address.as_bytes(), out);
     }
     out.put_u32_le(u32::try_from(membership.removed.len()).expect("the list is bounded"));
@@ -427,17 +427,17 @@ impl Reader {
     }
 
     fn member(&mut self) -> Result<Member, Malformed> {
-        let (standing, left) = match self.u8("standing")? {
-            0 => (Standing::Learner, None),
-            1 => (Standing::Voter, None),
-            2 => (Standing::Away, None),
-            3 => (Standing::Away, Some(self.slot()?)),
+        let standing = match self.u8("standing")? {
+            0 => Standing::Learner,
+            1 => Standing::Voter,
+            2 => Standing::Away,
             _ => return Err(Malformed { what: "standing" }),
         };
-        let replaces = match self.u64("replaced member")? {
-            0 => None,
-            id => Some(NodeId(id)),
-        };
+        let (mut replaces, mut left) = (None, None);
+        match standing {
+            Standing::Away => left = Some(self.slot()?).filter(|slot| *slot > Slot::ZERO),
+            _ => replaces = Some(NodeId(self.u64("replaced member")?)).filter(|id| id.0 > 0),
+        }
         let address = String::from_utf8(self.bytes("address")?.to_vec())
             .map_err(|_| Malformed { what: "address" })?;
         Ok(Member { address, standing, replaces, left })
