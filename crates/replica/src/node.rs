@@ -309,7 +309,7 @@ pub struct Replica {
     pub(crate) builds: Builds,
     pub(crate) reads: BTreeMap<RequestId, Read>,
     /// Reads that may be served once the slot is applied.
-    ready: BTreeMap<(Slot, RequestId), Request>,
+    pub(crate) ready: BTreeMap<(Slot, RequestId), Read>,
     /// The leader known, and its ballot.
     pub(crate) leader: Option<(Ballot, NodeId)>,
     pub(crate) leaderless_since: u64,
@@ -486,7 +486,7 @@ impl Replica {
         while let Some(entry) = self.ready.first_entry()
             && entry.key().0 <= self.applied
         {
-            let ((_, id), request) = entry.remove_entry();
+            let ((_, id), Read { request, .. }) = entry.remove_entry();
             self.outputs.push(Output::Query { id, request });
         }
     }
@@ -534,7 +534,7 @@ impl Replica {
         if slot <= self.applied {
             self.outputs.push(Output::Query { id, request: read.request });
         } else {
-            self.ready.insert((slot, id), read.request);
+            self.ready.insert((slot, id), read);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::writes::error_down;
 use api::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use api::{Call, Error, ErrorCode, Level, MemberChange, Reference, Request, Value};
 use bytes::Bytes;
-use paxos::{Policy, ReadId};
+use paxos::{Policy, ReadId, Slot};
 use store::Command;
 
 impl Replica {
@@ -144,6 +144,30 @@ impl Replica {
         for id in late {
             self.reads.remove(&id);
             self.reply(id, Err(error_down()));
+        }
+        self.expire_ready();
+    }
+
+    /// Reads that may be served once the store is as far: it need not come so far, and without room it will not.
+    fn expire_ready(&mut self) {
+        let now = self.now;
+        let lacks_room = |slot: Slot| self.is_disk_full && slot > self.delivered;
+        let late: Vec<((Slot, RequestId), bool)> = (self.ready.iter())
+            .map(|(key, read)| (*key, lacks_room(key.0), now >= read.deadline))
+            .filter(|(_, lacks_room, is_late)| *lacks_room || *is_late)
+            .map(|(key, lacks_room, _)| (key, lacks_room))
+            .collect();
+        for (key, lacks_room) in late {
+            self.ready.remove(&key);
+            let error = if lacks_room {
+                let message = "the disk of this node is full, so it lags behind; ask another member, or read with \
+                               level local";
+                Error::new(ErrorCode::DiskFull, message)
+            } else {
+                let message = "this node lags behind, and has not caught up with what the read must show in its time";
+                Error::new(ErrorCode::Timeout, message)
+            };
+            self.reply(key.1, Err(error));
         }
     }
 }

@@ -4,7 +4,7 @@ mod group;
 
 use api::{Call, ErrorCode, MemberChange, Options, Reference, Request, Value};
 use bytes::Bytes;
-use group::{Group, all, id, without, write};
+use group::{Group, Sent, all, id, without, write};
 use paxos::{LEVEL_MAX, Member, Membership, NodeId, Policy, Slot, Standing};
 use replica::{Input, Output, PeerMessage, Replica, RequestId};
 
@@ -165,9 +165,11 @@ fn a_full_disk_refuses_writes_and_takes_no_entries() {
     group.write(leader, 3, all);
     assert!(group.count(full, "accept") > 0, "it was sent the entry");
     assert_eq!(group.nodes[full].replica.core().status().accepted, before, "and dropped it");
-    let read = Request::Read { key: "key-1".to_owned(), empty_if_absent: false };
-    let read = group.ask(full, read, 2_000);
-    group.deliver(all);
+    // It lags behind now, and does not let a client wait for room.
+    let lagging = Request::Read { key: "key-3".to_owned(), empty_if_absent: false };
+    let lagging = group.ask(full, lagging, 60_000);
+    group.until("an answer", all, |group| group.nodes[full].answers.contains_key(&lagging));
+    assert_eq!(code(&group, full, lagging), Some(ErrorCode::DiskFull));
     // It goes on counting for what takes no room.
     assert_eq!(group.nodes[full].replica.core().leader(), Some(id(leader)));
 
@@ -175,8 +177,27 @@ fn a_full_disk_refuses_writes_and_takes_no_entries() {
     group.until("it has caught up", all, |group| {
         group.nodes[full].replica.applied() == group.nodes[leader].replica.applied()
     });
-    assert!(group.nodes[full].answers[&read].is_ok());
     group.write(full, 4, all);
+}
+
+/// P8: it may hear the leader and yet lack what the read must show, for whatever reason.
+#[test]
+fn a_read_at_a_node_that_lags_is_answered_in_its_time() {
+    let mut group = Group::new(Policy::Paxos, 3, |_| {});
+    let leader = group.elect();
+    group.write(leader, 1, all);
+    let lagging = other_than(leader);
+    let passes = move |(_, to, message): &Sent| {
+        *to != id(lagging) || matches!(message.kind(), "heartbeat" | "read_index_reply")
+    };
+    group.write(leader, 2, passes);
+    let read = Request::Read { key: "key-2".to_owned(), empty_if_absent: false };
+    let read = group.ask(lagging, read, 2_000);
+    group.until("an answer", passes, |group| group.nodes[lagging].answers.contains_key(&read));
+    assert_eq!(code(&group, lagging, read), Some(ErrorCode::Timeout));
+    group.until("it has caught up", all, |group| {
+        group.nodes[lagging].replica.applied() == group.nodes[leader].replica.applied()
+    });
 }
 
 #[test]
