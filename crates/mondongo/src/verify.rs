@@ -99,7 +99,8 @@ fn text(report: &Report) -> String {
         "Everything is sound.\n"
     } else {
         "Something is damaged. A node whose group has other members joins it anew by itself when it is \
-         served, and keeps what was there; else restore the folder from a backup.\n"
+         served, and keeps what was there, unless it is identity.json that is damaged; else restore the \
+         folder from a backup.\n"
     };
     text
 }

@@ -292,6 +292,38 @@ fn file(folder: &Path, start: &str) -> PathBuf {
     paths.into_iter().next().unwrap_or_else(|| panic!("no {start}… in {folder:?}"))
 }
 
+/// Spec D5, 6: a store that is gone is missed where the log does not hold all that was in it.
+#[test]
+fn verify_misses_a_store_whose_log_was_cut() {
+    let mut group = Group::with_arguments(1, &["--log-retain-mib", "1"]);
+    write_bulk(&group, 4);
+    assert!(group.stop(0).success());
+    let folder = group.nodes[0].folder.clone();
+    let store = folder.join("store");
+    // The log is whole: what is gone is made anew from it.
+    fs::rename(&store, folder.join("elsewhere")).expect("moved");
+    let found = verify(&folder);
+    assert_eq!(found.status.code(), Some(0), "{}", out(&found));
+    assert!(out(&found).contains("there is no store"), "{}", out(&found));
+    fs::rename(folder.join("elsewhere"), &store).expect("moved back");
+    group.start_node(0, None);
+    group.leader();
+    write_bulk(&group, 160);
+    assert!(group.stop(0).success());
+    let found = verify(&folder);
+    assert_eq!(found.status.code(), Some(0), "{}", out(&found));
+    assert!(!out(&found).contains("slots 1 to"), "it was not cut: {}", out(&found));
+    fs::remove_dir_all(&store).expect("removed");
+    let found = verify(&folder);
+    let said = out(&found);
+    assert_eq!(found.status.code(), Some(1), "{said}");
+    let line = said.lines().find(|line| line.starts_with("DAMAGED")).unwrap_or_default();
+    assert!(
+        line.contains(&store.display().to_string()) && line.contains("begins after slot"),
+        "{said}"
+    );
+}
+
 /// Spec D5, 6: damage to each kind of file is found, the file named, and nothing changed by looking.
 #[test]
 fn verify_names_the_file_that_is_damaged() {

@@ -245,11 +245,12 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// Checks one store; the slot it stands at, if it is sound.
+    /// Checks one store; the slot it stands at, if it is sound. Where there is none, that is zero.
     fn store(&mut self, path: &Path, name: &'static str) -> Result<Option<Slot>, ServerError> {
         if !path.is_dir() {
-            self.report.note(path, "the store was never made");
-            return Ok(None);
+            // So it is where a start was interrupted; that nothing is lost with it, the log tells.
+            self.report.note(path, "there is no store");
+            return Ok(Some(Slot::ZERO));
         }
         let total = folder_bytes(path);
         let mut done = 0;
