@@ -604,6 +604,18 @@ impl Replica {
         self.paxos.leader() == Some(self.paxos.node()) && membership.active().count() > 1
     }
 
+    /// Whether the group is better off without this node: under the passive policy its leader waits for everybody who answers,
+    /// and without room this node takes no entry.
+    pub fn holds_up_the_others(&self) -> bool {
+        let (_, membership) = self.paxos.membership();
+        let me = self.paxos.node();
+        self.is_disk_full
+            && self.policy() == Policy::Passive
+            && self.paxos.leader() != Some(me)
+            && membership.is_active(me)
+            && membership.active().count() > 1
+    }
+
     /// A leader that cannot write is of no use if another one can.
     fn leave_full_disk(&mut self) {
         if self.is_disk_full && self.should_hand_over() {

@@ -29,6 +29,7 @@ impl Replica {
             "accepted": number(status.accepted.0),
             "decided": number(status.decided.0),
             "applied": number(self.applied().0),
+            "disk_full": self.is_disk_full,
             "pending_writes": number(self.pending_writes() as u64),
             "pending_reads": number(self.pending_reads() as u64),
             "away": self.away_list(),
@@ -41,11 +42,18 @@ impl Replica {
     }
 
     /// What an operator can do where the group does not help itself: one of two voters waits for the other
-    /// (`docs/design/damage.md`), or all run a version that knows a higher feature level.
+    /// (`docs/design/damage.md`), a disk is full, or all run a version that knows a higher feature level.
     fn advice(&self) -> Option<String> {
         let me = self.paxos.node();
         let (_, membership) = self.paxos.membership();
         let own = &self.config.address;
+        if self.is_disk_full {
+            return Some(
+                "the disk of this node is full: until there is room it takes no writes and no entries of the log, \
+                 and does not help to decide anything"
+                    .to_owned(),
+            );
+        }
         let level = membership.level;
         if self.paxos.leader() == Some(me) && level < LEVEL_MAX {
             return Some(format!(

@@ -26,6 +26,16 @@ pub enum ServerError {
         /// The address.
         address: String,
     },
+    /// The disk is full, and under the passive policy the others would wait for this node for ever.
+    #[error(
+        "the disk of {} is full, and in a passive group every write would wait for it: this node stops, so that the \
+         others go on without it. Make room (see serve --disk-reserve-mib) and start it again",
+        path.display()
+    )]
+    HoldsUp {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Somebody else listens there.
     #[error("{address} is in use by another process; stop it or choose another port")]
     AddressInUse {

@@ -163,6 +163,9 @@ impl Node {
             if let Some(is_full) = self.room.look(&self.folder) {
                 self.replica.step(Input::DiskFull(is_full));
             }
+            if self.replica.holds_up_the_others() {
+                self.failure = Some(ServerError::HoldsUp { path: self.folder.clone() });
+            }
             if due > 0 || sleep.is_elapsed() {
                 sleep.as_mut().reset(ticks.next());
             }

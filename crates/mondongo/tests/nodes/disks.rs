@@ -13,13 +13,13 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// A small file system of its own. Unmounted when it is dropped.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     place: TempDir,
 }
 
 impl SmallDisk {
     /// None, with the reason printed: this machine does not allow it.
-    fn mount(mebibytes: u32) -> Option<SmallDisk> {
+    pub(crate) fn mount(mebibytes: u32) -> Option<SmallDisk> {
         let place = tempfile::tempdir().expect("a temporary folder");
         let options = format!("size={mebibytes}m");
         let mounted = Command::new("mount")
@@ -40,7 +40,7 @@ impl SmallDisk {
         }
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.place.path().join("db")
     }
 
@@ -56,7 +56,7 @@ impl SmallDisk {
     }
 
     /// Takes all the room but so much. Returns the file that holds it.
-    fn fill_but(&self, mebibytes: u64) -> PathBuf {
+    pub(crate) fn fill_but(&self, mebibytes: u64) -> PathBuf {
         let path = self.place.path().join("filler");
         let free = rustix::fs::statvfs(self.place.path()).expect("a file system");
         let free_mib = (free.f_bavail * free.f_frsize) >> 20;

@@ -2,6 +2,7 @@
 //! stopped (spec D13, D14).
 
 use crate::crashes::{Load, check, prepare};
+use crate::disks::SmallDisk;
 use crate::group::{Connection, Group, refused, run, wait_for};
 use crate::harness::same::same_content;
 use client::{Client, Options};
@@ -76,6 +77,35 @@ fn a_passive_follower_takes_over_with_every_acknowledged_write() {
         load.wait_for_more(SETTLING_WRITES);
         assert_eq!(group.leader(), 1 - old, "whoever comes back follows");
     }
+    finish(&group, load);
+}
+
+/// D14, D17: whoever has no room takes no entry, and a passive leader waits for all that are there: so it stops.
+#[test]
+fn a_passive_backup_with_a_full_disk_holds_nobody_up() {
+    let Some(disk) = SmallDisk::mount(320) else { return };
+    let mut group = Group::empty_with(&[&PASSIVE[..], &["--disk-reserve-mib", "48"]].concat());
+    group.add();
+    let victim = group.add_at(disk.folder(), None);
+    group.wait_for_voters(2);
+    prepare(&group);
+    let load = Load::start(&group);
+    load.wait_for_more(SETTLING_WRITES);
+    assert_eq!(group.leader(), 0);
+    let filler = disk.fill_but(40);
+    let status = group.wait_for_exit(victim);
+    let log = group.log(victim);
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("every write would wait for it"), "{log}");
+    load.wait_for_more(50);
+    // Still without room.
+    group.start_node(victim, None);
+    assert_eq!(group.wait_for_exit(victim).code(), Some(1));
+    load.wait_for_more(50);
+    fs::remove_file(filler).expect("removed");
+    group.start_node(victim, None);
+    group.wait_for_voters(2);
+    load.wait_for_more(50);
     finish(&group, load);
 }
 
