@@ -49,6 +49,8 @@ impl Drop for Link {
 
 /// The connection number of an address that was not told on a connection to us.
 const ASKED: u64 = 0;
+/// Instead of the number of a connection that has ended, where the address is still the newest that is known of a member.
+const ENDED: u64 = u64::MAX;
 
 impl Peers {
     pub(crate) fn new(
@@ -104,6 +106,10 @@ impl Peers {
     pub(crate) fn set_membership(&mut self, membership: &Membership) {
         let others = membership.members.iter().filter(|(node, _)| **node != self.me);
         self.members = others.map(|(node, member)| (*node, member.address.clone())).collect();
+        // Who takes part no more and is not connected is nobody to talk to. (Not so the one to join through: this node may be
+        // taking in old memberships, which do not know that one yet.)
+        let members = &self.members;
+        self.told.retain(|node, (number, _)| *number != ENDED || members.contains_key(node));
         let known: Vec<NodeId> = self.links.keys().chain(self.members.keys()).copied().collect();
         for node in known {
             self.relink(node);
@@ -121,9 +127,13 @@ impl Peers {
 
     /// A connection to us has ended.
     pub(crate) fn on_gone(&mut self, node: NodeId, connection: u64) {
-        if self.told.get(&node).is_some_and(|(number, _)| *number == connection)
-            && !self.members.contains_key(&node)
-        {
+        let Some(told) = self.told.get_mut(&node).filter(|(number, _)| *number == connection)
+        else {
+            return;
+        };
+        if self.members.contains_key(&node) {
+            told.0 = ENDED;
+        } else {
             self.told.remove(&node);
             self.relink(node);
         }
@@ -161,4 +171,41 @@ impl Peers {
 /// Whether the message only says what is decided, so that it may go along with the next one.
 fn is_news(message: &PeerMessage) -> bool {
     matches!(message, PeerMessage::Paxos(Message::Accept { entries, .. }) if entries.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos::{Member, Policy, Standing};
+
+    const ME: NodeId = NodeId(1);
+
+    fn peers() -> Peers {
+        Peers::new(ME, ClusterId([7; 16]), "localhost:1".into(), Arc::new(Faults::new(false)))
+    }
+
+    fn of(nodes: &[u64]) -> Membership {
+        let member = |n: &u64| (NodeId(*n), Member::new("localhost:1", Standing::Voter));
+        Membership::of(Policy::Paxos, nodes.iter().map(member))
+    }
+
+    fn linked(peers: &Peers) -> Vec<u64> {
+        peers.links.keys().map(|node| node.0).collect()
+    }
+
+    /// A member that was replaced after its connection had ended is not called for ever.
+    #[tokio::test]
+    async fn nobody_is_called_who_takes_part_no_more_and_is_not_connected() {
+        let mut peers = peers();
+        peers.set_membership(&of(&[1, 2, 3]));
+        peers.on_here(NodeId(2), "localhost:2".into(), 5);
+        peers.on_here(NodeId(3), "localhost:3".into(), 6);
+        peers.on_gone(NodeId(2), 5);
+        assert_eq!(linked(&peers), [2, 3], "a member is called, gone or not");
+        assert_eq!(peers.links[&NodeId(2)].address, "localhost:2", "where it was last");
+        peers.set_membership(&of(&[1, 4]));
+        assert_eq!(linked(&peers), [3, 4], "3 is connected");
+        peers.on_gone(NodeId(3), 6);
+        assert_eq!(linked(&peers), [4]);
+    }
 }
